@@ -1,0 +1,109 @@
+"""Loading a benchmark by its name."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from vlm_data.benchmark import Benchmark, DatasetInfo, Shift
+from vlm_data.dataset import FileDataset, ImageDataset
+from vlm_data.errors import CallError, DataLayoutError, UnreadableImageError
+from vlm_data.registry import Registry
+
+REGISTRY = Registry("vlm_data.datasets", "data set")
+
+
+def benchmark_names() -> list[str]:
+    """Return the names of embedded benchmarks and the prefixes of bring-your-own readers.
+
+    Example:
+        >>> "digits" in benchmark_names()
+        True
+    """
+    return REGISTRY.names()
+
+
+def benchmark_info(name: str) -> DatasetInfo:
+    """Return what is known about a benchmark or reader before any data is read.
+
+    Example:
+        >>> benchmark_info("digits").spec
+        'digits'
+    """
+    return REGISTRY.load(name.partition(":")[0]).INFO
+
+
+def load_benchmark(
+    name: str,
+    root: str | os.PathLike[str] | None = None,
+    *,
+    seed: int = 0,
+    limit: int | None = None,
+    skip_unreadable: bool = False,
+) -> Benchmark:
+    """Load a benchmark: class names, templates, splits and shifts; images of files stay on disk until asked for.
+
+    Args:
+        name: an embedded benchmark such as `digits`, or `folder:DIR`, `csv:FILE`, `jsonl:FILE`, `parquet:FILE`.
+        root: folder that relative paths start from; the current one by default.
+        seed: of everything the benchmark draws (shift sets of `digits`, the split of a folder without splits).
+        limit: keep at most so many samples of every split and shift, drawn without regard to order.
+        skip_unreadable: decode every file once now, leave out those that cannot be decoded and list them in
+            `Benchmark.skipped`, instead of failing when one is met.
+
+    Raises:
+        CallError: for an unknown name or a limit below one.
+        DataLayoutError: if the data is not laid out as the reader expects.
+
+    Example:
+        >>> digits = load_benchmark("digits")
+        >>> len(digits.train), len(digits.val), len(digits.test)
+        (797, 400, 600)
+    """
+    if limit is not None and limit < 1:
+        raise CallError(f"--limit is {limit}; expected at least 1 sample per split.")
+    kind, _, source = name.partition(":")
+    benchmark = REGISTRY.load(kind).load(source, Path(root) if root else None, seed)
+    if skip_unreadable:
+        benchmark = _without_unreadable(benchmark)
+    return _map_datasets(benchmark, lambda data: _limited(data, limit)) if limit else benchmark
+
+
+def _map_datasets(benchmark: Benchmark, change: Callable[[ImageDataset], ImageDataset]) -> Benchmark:
+    shifts = tuple(
+        dataclasses.replace(shift, datasets=tuple(change(data) for data in shift.datasets)) for shift in benchmark.shifts
+    )
+    train, val, test = change(benchmark.train), change(benchmark.val), change(benchmark.test)
+    return dataclasses.replace(benchmark, train=train, val=val, test=test, shifts=shifts)
+
+
+def _limited(dataset: ImageDataset, limit: int) -> ImageDataset:
+    if len(dataset) <= limit:
+        return dataset
+    return dataset.select(np.sort(np.random.default_rng(0).permutation(len(dataset))[:limit]))
+
+
+def _without_unreadable(benchmark: Benchmark) -> Benchmark:
+    skipped: list[str] = []
+
+    def readable(dataset: ImageDataset) -> ImageDataset:
+        if not isinstance(dataset, FileDataset):
+            return dataset
+        keep = []
+        for index in range(len(dataset)):
+            try:
+                dataset.image(index)
+                keep.append(index)
+            except UnreadableImageError:
+                skipped.append(str(dataset.paths[index]))
+        if not keep:
+            raise DataLayoutError(
+                f"none of the {len(dataset)} files of {dataset.name}/{dataset.split} can be decoded. "
+                "Expected image files that Pillow can open; check the paths."
+            )
+        return dataset.select(keep)
+
+    benchmark = _map_datasets(benchmark, readable)
+    return dataclasses.replace(benchmark, skipped=tuple(skipped))

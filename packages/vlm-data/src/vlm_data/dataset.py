@@ -1,0 +1,159 @@
+"""Labelled or captioned images: the two kinds of data set every room works with."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+from jaxtyping import Bool, Int64, UInt8
+from PIL import Image
+
+from vlm_data.errors import UnreadableImageError
+
+UNLABELLED = -1
+
+
+class ImageDataset(Protocol):
+    """Images with stable ids and, where known, labels, captions and evidence.
+
+    Attributes:
+        name: for example `digits` or `digits/invert`.
+        split: `train`, `val` or `test`.
+        ids: one unique name per image, stable between runs and machines; images of a shift keep the id of their clean original.
+        labels: (n,) index into the class names of the benchmark, `UNLABELLED` where unknown.
+        captions: for each image the texts that describe it; empty when captions are made from class names and templates.
+    """
+
+    name: str
+    split: str
+    ids: tuple[str, ...]
+    labels: Int64[np.ndarray, " n"]
+    captions: tuple[tuple[str, ...], ...]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        ...
+
+    def image(self, index: int) -> Image.Image:
+        """Decode one image as RGB."""
+        ...
+
+    def evidence(self, index: int) -> Bool[np.ndarray, "h w"] | None:
+        """Return the mask of what a right answer should rest on, in pixels of `image(index)`, or None."""
+        ...
+
+    def select(self, indices: Sequence[int]) -> Self:
+        """Return the data set of these images in this order."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change when ids, labels, captions or image contents do."""
+        ...
+
+
+def _digest(dataset: ImageDataset, contents: Sequence[bytes]) -> str:
+    digest = hashlib.sha256(repr((dataset.ids, dataset.captions)).encode() + dataset.labels.tobytes())
+    for content in contents:
+        digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ArrayDataset:
+    """Images that are held in memory, see `ImageDataset` for the shared fields.
+
+    Attributes:
+        images: (n, h, w, 3) uint8.
+        masks: (n, h, w) bool evidence, or None.
+    """
+
+    name: str
+    split: str
+    ids: tuple[str, ...]
+    labels: Int64[np.ndarray, " n"]
+    images: UInt8[np.ndarray, "n h w 3"]
+    masks: Bool[np.ndarray, "n h w"] | None = None
+    captions: tuple[tuple[str, ...], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def image(self, index: int) -> Image.Image:
+        """Return one image as RGB."""
+        return Image.fromarray(self.images[index])
+
+    def evidence(self, index: int) -> Bool[np.ndarray, "h w"] | None:
+        """Return the evidence mask of one image, or None where the data set has none."""
+        return None if self.masks is None else self.masks[index]
+
+    def select(self, indices: Sequence[int]) -> Self:
+        """Return the data set of these images in this order."""
+        rows = np.asarray(indices, dtype=np.int64)
+        return dataclasses.replace(
+            self,
+            ids=tuple(self.ids[i] for i in rows),
+            labels=self.labels[rows],
+            images=self.images[rows],
+            masks=None if self.masks is None else self.masks[rows],
+            captions=tuple(self.captions[i] for i in rows) if self.captions else (),
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits of ids, labels, captions and pixels."""
+        return _digest(self, [self.images.tobytes()])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FileDataset:
+    """Images that are files, decoded when asked for, see `ImageDataset` for the shared fields."""
+
+    name: str
+    split: str
+    ids: tuple[str, ...]
+    labels: Int64[np.ndarray, " n"]
+    paths: tuple[Path, ...]
+    captions: tuple[tuple[str, ...], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def image(self, index: int) -> Image.Image:
+        """Decode one file as RGB.
+
+        Raises:
+            UnreadableImageError: if the file is missing, truncated or not an image; the message names it.
+        """
+        path = self.paths[index]
+        try:
+            with Image.open(path) as image:
+                return image.convert("RGB")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise UnreadableImageError(
+                f"cannot decode {path} (sample {self.ids[index]!r} of {self.name}/{self.split}): {error}. "
+                "Expected a whole image file that Pillow can open. "
+                "Repair or remove it, or pass --skip-unreadable to leave such files out and count them."
+            ) from error
+
+    def evidence(self, index: int) -> Bool[np.ndarray, "h w"] | None:
+        """Return None: plain image files carry no evidence."""
+        return None
+
+    def select(self, indices: Sequence[int]) -> Self:
+        """Return the data set of these images in this order."""
+        rows = np.asarray(indices, dtype=np.int64)
+        return dataclasses.replace(
+            self,
+            ids=tuple(self.ids[i] for i in rows),
+            labels=self.labels[rows],
+            paths=tuple(self.paths[i] for i in rows),
+            captions=tuple(self.captions[i] for i in rows) if self.captions else (),
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits of ids, labels, captions and file sizes (contents are not read)."""
+        return _digest(self, [str(path.stat().st_size).encode() for path in self.paths])

@@ -1,0 +1,48 @@
+"""Errors of the house: every message says what is wrong, what was expected and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class VlmError(Exception):
+    """Base of all errors a user can cause or repair; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class CallError(VlmError):
+    """The call itself was wrong: an unknown name, an impossible combination, an invalid value."""
+
+    exit_code = 2
+
+
+class VlmDataError(VlmError):
+    """Something on disk is not what the readers expect."""
+
+
+class DataLayoutError(VlmDataError):
+    """Folders, columns or splits are missing or contradict each other."""
+
+
+class UnreadableImageError(VlmDataError):
+    """A file that should be an image cannot be decoded."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> CallError:
+    """Build the error for a name that does not exist, offering the nearest valid one.
+
+    Args:
+        kind: what the name stands for, for example `"method"`.
+        name: what the user wrote.
+        known: all valid names.
+        hint: one more sentence, for example the command that lists them.
+
+    Example:
+        >>> str(unknown_name("method", "flypp", ["flyp", "carot"]))
+        "unknown method 'flypp'. Did you mean 'flyp'? Known: carot, flyp."
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    listed = f" Known: {', '.join(names)}." if names else ""
+    return CallError(f"unknown {kind} {name!r}.{guess}{listed}{' ' + hint if hint else ''}")

@@ -1,0 +1,172 @@
+"""Batches in a reproducible order, the same for any number of processes and workers.
+
+No draw depends on what was drawn before it: the order of an epoch comes from (seed, epoch), and crop and caption
+of an image from (seed, epoch, index). A run can therefore start again at any step, and the global batch of a step
+is the same whether one process reads it or eight do.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from vlm_data.captions import Captioner
+from vlm_data.dataset import ArrayDataset, ImageDataset
+from vlm_data.errors import CallError
+from vlm_data.preprocess import Preprocess
+from vlm_data.transforms import evaluation_transform, training_transform
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """What one step sees.
+
+    Attributes:
+        indices: (b,) positions in the data set.
+        images: (b, 3, h, w) uint8, or (b, d) float features when the encoder is frozen.
+        labels: (b,) int64.
+        captions: b texts, empty when the method needs none.
+    """
+
+    indices: Int64[Tensor, " b"]
+    images: Tensor
+    labels: Int64[Tensor, " b"]
+    captions: tuple[str, ...] = ()
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Move the tensors to a device."""
+        images, labels = (t.to(device, non_blocking=True) for t in (self.images, self.labels))
+        return Batch(self.indices, images, labels, self.captions)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fetcher:
+    """Turns lists of indices into batches; `DataLoader` calls `__getitems__` once per batch."""
+
+    dataset: ImageDataset
+    preprocess: Preprocess
+    augmentation: str = "none"
+    captioner: Captioner | None = None
+    seed: int = 0
+    epoch: int = 0
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        rows = np.asarray(indices, dtype=np.int64)
+        draws = self.augmentation != "none" or self.captioner is not None
+        rngs = [np.random.default_rng((self.seed, self.epoch, int(i))) for i in rows] if draws else []
+        captions = (
+            tuple(self.captioner.draw(self.dataset, int(i), rng) for i, rng in zip(rows, rngs, strict=True))
+            if self.captioner
+            else ()
+        )
+        labels = torch.from_numpy(self.dataset.labels[rows])
+        return Batch(torch.from_numpy(rows), self._images(rows, rngs), labels, captions)
+
+    def _images(self, rows: np.ndarray, rngs: list[np.random.Generator]) -> Tensor:
+        size = self.preprocess.size
+        if self.augmentation == "none":
+            if isinstance(self.dataset, ArrayDataset) and self.dataset.images.shape[1:3] == (size, size):
+                return torch.from_numpy(self.dataset.images[rows]).permute(0, 3, 1, 2).contiguous()
+            return torch.stack([evaluation_transform(self.dataset.image(int(i)), self.preprocess) for i in rows])
+        return torch.stack(
+            [
+                training_transform(self.dataset.image(int(i)), self.preprocess, self.augmentation, rng)
+                for i, rng in zip(rows, rngs, strict=True)
+            ]
+        )
+
+
+def _identity(batch: Batch) -> Batch:
+    return batch
+
+
+def _loader(fetcher: _Fetcher, batches: list[list[int]], workers: int | None) -> Iterator[Batch]:
+    if workers is None:
+        workers = 0 if isinstance(fetcher.dataset, ArrayDataset) else min(8, (os.cpu_count() or 2) - 1, len(batches))
+    loader: DataLoader[Batch] = DataLoader(
+        fetcher,  # type: ignore[arg-type]  # map-style by __getitems__, which torch prefers over __getitem__
+        batch_sampler=batches,
+        collate_fn=_identity,
+        num_workers=workers,
+        generator=torch.Generator(),  # own generator: making the iterator must not draw from the global one
+        pin_memory=torch.cuda.is_available(),
+    )
+    return iter(loader)
+
+
+def epoch_order(n: int, seed: int, epoch: int) -> Int64[np.ndarray, " n"]:
+    """Return the order in which epoch `epoch` visits `n` samples.
+
+    Example:
+        >>> sorted(epoch_order(4, seed=0, epoch=1).tolist())
+        [0, 1, 2, 3]
+    """
+    return np.random.default_rng((seed, epoch)).permutation(n)
+
+
+def steps_per_epoch(n: int, batch_size: int) -> int:
+    """Return the number of full batches; a data set smaller than one batch is one batch."""
+    return max(1, n // batch_size)
+
+
+def training_order(n: int, batch_size: int, seed: int, epoch: int, rank: int = 0, world: int = 1) -> list[list[int]]:
+    """Return the index lists of an epoch for one process; together the processes hold each global batch once.
+
+    A last partial batch is dropped, as the published programs do; `batch_size` is global.
+
+    Raises:
+        CallError: if a global batch cannot be split evenly over the processes.
+
+    Example:
+        >>> whole = training_order(10, 4, seed=0, epoch=0)
+        >>> halves = [training_order(10, 4, 0, 0, rank, world=2) for rank in (0, 1)]
+        >>> [a + b for a, b in zip(*halves)] == whole
+        True
+    """
+    size = min(batch_size, n)
+    if size < world or size % world:
+        raise CallError(
+            f"a global batch of {size} samples cannot be split evenly over {world} processes. "
+            f"Choose --batch-size as a multiple of {world}, at most {n - n % world} here."
+        )
+    order, share = epoch_order(n, seed, epoch), size // world
+    starts = [step * size + rank * share for step in range(steps_per_epoch(n, size))]
+    return [order[start : start + share].tolist() for start in starts]
+
+
+def training_batches(
+    dataset: ImageDataset,
+    preprocess: Preprocess,
+    order: list[list[int]],
+    *,
+    seed: int,
+    epoch: int,
+    augmentation: str = "none",
+    captioner: Captioner | None = None,
+    workers: int | None = None,
+) -> Iterator[Batch]:
+    """Yield the batches of `order` (see `training_order`) with augmentation and captions drawn for this epoch."""
+    return _loader(_Fetcher(dataset, preprocess, augmentation, captioner, seed, epoch), order, workers)
+
+
+def evaluation_batches(
+    dataset: ImageDataset,
+    preprocess: Preprocess,
+    batch_size: int,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    workers: int | None = None,
+) -> Iterator[Batch]:
+    """Yield each sample of the data set once, in order; process `rank` of `world` gets every `world`-th batch."""
+    starts = range(rank * batch_size, len(dataset), world * batch_size)
+    batches = [list(range(start, min(start + batch_size, len(dataset)))) for start in starts]
+    return _loader(_Fetcher(dataset, preprocess), batches, workers) if batches else iter(())

@@ -1,0 +1,49 @@
+"""What a model wants its pixels to look like."""
+
+import dataclasses
+import json
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vlm_data.files import text_hash
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocess:
+    """Image size and normalisation of a model.
+
+    Attributes:
+        size: side of the square input, in pixels.
+        mean: per channel, in units of pixel values scaled to [0, 1].
+        std: per channel, in the same units.
+        interpolation: `"bicubic"`, `"bilinear"` or `"nearest"`.
+        resize: `"shortest"` scales the shorter side to `size` and crops the centre; `"squash"` ignores the aspect ratio.
+    """
+
+    size: int
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    interpolation: str = "bicubic"
+    resize: str = "shortest"
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits that change with any of the values."""
+        return text_hash(json.dumps(dataclasses.asdict(self), sort_keys=True))
+
+    def normalise(self, images: Tensor) -> Float[Tensor, "n 3 h w"]:
+        """Turn uint8 images into the float input of the model, on the device where they are.
+
+        Computes `(x / 255 - mean) / std`. Floating-point images are taken to be normalised already and pass unchanged.
+
+        Example:
+            >>> Preprocess(1).normalise(torch.tensor([0, 255, 255], dtype=torch.uint8).view(1, 3, 1, 1)).flatten()
+            tensor([-1.,  1.,  1.])
+        """
+        if images.dtype != torch.uint8:
+            return images
+        mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
+        std = torch.tensor(self.std, device=images.device).view(-1, 1, 1)
+        return (images.float() / 255 - mean) / std

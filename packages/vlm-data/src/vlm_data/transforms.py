@@ -1,0 +1,80 @@
+"""From a decoded image to the uint8 tensor a model is fed with; normalisation happens later, on the device."""
+
+import math
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional
+
+from vlm_data.errors import unknown_name
+from vlm_data.preprocess import Preprocess
+
+AUGMENTATIONS = ("none", "crop")
+
+
+def evaluation_transform(image: Image.Image, preprocess: Preprocess) -> UInt8[Tensor, "3 size size"]:
+    """Resize and crop the centre, as the published evaluation transforms do before `ToTensor`.
+
+    Example:
+        >>> evaluation_transform(Image.new("RGB", (64, 48)), Preprocess(32)).shape
+        torch.Size([3, 32, 32])
+    """
+    mode = InterpolationMode(preprocess.interpolation)
+    size = preprocess.size
+    if preprocess.resize == "squash":
+        return functional.pil_to_tensor(functional.resize(image, [size, size], mode))
+    resized = functional.resize(image, [size], mode)
+    return functional.pil_to_tensor(functional.center_crop(resized, [size, size]))
+
+
+def random_crop(
+    image: Image.Image, preprocess: Preprocess, rng: np.random.Generator, scale: tuple[float, float] = (0.9, 1.0)
+) -> UInt8[Tensor, "3 size size"]:
+    """Cut a random part and resize it: the training transform of WiSE-FT, FLYP and CaRot.
+
+    The part has a share of the area drawn uniformly from `scale` and a log-uniform aspect ratio in [3/4, 4/3];
+    after ten draws that do not fit, the largest centred part of allowed ratio is taken.
+
+    Example:
+        >>> random_crop(Image.new("RGB", (64, 48)), Preprocess(32), np.random.default_rng(0)).shape
+        torch.Size([3, 32, 32])
+    """
+    width, height = image.size
+    top, left, box_height, box_width = _draw_box(width, height, rng, scale)
+    mode = InterpolationMode(preprocess.interpolation)
+    size = [preprocess.size, preprocess.size]
+    return functional.pil_to_tensor(functional.resized_crop(image, top, left, box_height, box_width, size, mode))
+
+
+def _draw_box(
+    width: int, height: int, rng: np.random.Generator, scale: tuple[float, float]
+) -> tuple[int, int, int, int]:
+    low, high = 3 / 4, 4 / 3
+    for _ in range(10):
+        area = width * height * rng.uniform(*scale)
+        ratio = math.exp(rng.uniform(math.log(low), math.log(high)))
+        box_width, box_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < box_width <= width and 0 < box_height <= height:
+            top = int(rng.integers(0, height - box_height + 1))
+            return top, int(rng.integers(0, width - box_width + 1)), box_height, box_width
+    box_width = min(width, round(height * high))
+    box_height = min(height, round(width / low))
+    return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
+
+
+def training_transform(
+    image: Image.Image, preprocess: Preprocess, augmentation: str, rng: np.random.Generator
+) -> UInt8[Tensor, "3 size size"]:
+    """Apply the named augmentation: `none` is the evaluation transform, `crop` is `random_crop`.
+
+    Raises:
+        CallError: if the name is unknown.
+    """
+    if augmentation == "none":
+        return evaluation_transform(image, preprocess)
+    if augmentation == "crop":
+        return random_crop(image, preprocess, rng)
+    raise unknown_name("augmentation", augmentation, AUGMENTATIONS)

@@ -1,0 +1,1 @@
+"""How good a model is: predictions, accuracy, calibration, robustness, reports."""

@@ -1,0 +1,1 @@
+"""Robust fine-tuning methods, their losses, one training loop and recipes."""

@@ -1,0 +1,1 @@
+"""Vision-language models behind one protocol: families, heads, checkpoints, weight arithmetic."""
