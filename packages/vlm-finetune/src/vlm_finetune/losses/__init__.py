@@ -1,0 +1,15 @@
+"""Losses of fine-tuning: pure functions of tensors, exact over all processes, in float32 at least."""
+
+from vlm_finetune.losses.classification import classification as classification
+from vlm_finetune.losses.contrastive import contrastive as contrastive
+from vlm_finetune.losses.contrastive import contrastive_from_logits as contrastive_from_logits
+from vlm_finetune.losses.label_aware import contrastive_exclusive as contrastive_exclusive
+from vlm_finetune.losses.label_aware import contrastive_soft_targets as contrastive_soft_targets
+from vlm_finetune.losses.label_aware import contrastive_without_collisions as contrastive_without_collisions
+from vlm_finetune.losses.logits import PairLogits as PairLogits
+from vlm_finetune.losses.logits import pair_logits as pair_logits
+from vlm_finetune.losses.orthogonality import cross_norm as cross_norm
+from vlm_finetune.losses.orthogonality import orthogonality as orthogonality
+from vlm_finetune.losses.self_distillation import self_distillation as self_distillation
+from vlm_finetune.losses.self_distillation import self_distillation_from_logits as self_distillation_from_logits
+from vlm_finetune.losses.self_distillation import teacher_entropy as teacher_entropy
