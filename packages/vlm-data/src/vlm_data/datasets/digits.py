@@ -1,17 +1,16 @@
 """The embedded benchmark: real handwritten digits, and nine shifts of them drawn once per seed."""
 
-import functools
 import zlib
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from vlm_data.asset import asset_lines
 from vlm_data.benchmark import Benchmark, DatasetInfo, Shift
 from vlm_data.dataset import ArrayDataset
 from vlm_data.digits.rendering import cubic_matrix, evidence
 from vlm_data.digits.shifts import CORRUPTION, NATURAL, Handwriting, Pictures, white_on_black
+from vlm_data.digits.sources import handwritten_digits
 from vlm_data.errors import CallError
 
 INFO = DatasetInfo(
@@ -58,12 +57,6 @@ def load(source: str, root: Path | None, seed: int) -> Benchmark:
     )
 
 
-@functools.cache
-def _source() -> tuple[np.ndarray, np.ndarray]:
-    pixels, labels = (np.asarray(part) for part in load_digits(return_X_y=True))
-    return (pixels.reshape(-1, 8, 8) / 16).astype(np.float32), labels.astype(np.int64)
-
-
 def handwriting(rows: range) -> Handwriting:
     """Return digits of the source file, enlarged from 8 x 8 to 28 x 28 pixels and put on their canvas.
 
@@ -71,7 +64,7 @@ def handwriting(rows: range) -> Handwriting:
         >>> handwriting(SPLITS["val"]).ink.shape
         (400, 32, 32)
     """
-    images, labels = _source()
+    images, labels = handwritten_digits()
     enlarge = cubic_matrix(images.shape[1], _FRAME)
     frames = np.einsum("hi,nij,wj->nhw", enlarge, images[rows], enlarge).clip(0, 1)
     return Handwriting(frames, np.pad(frames, ((0, 0), (_BORDER,) * 2, (_BORDER,) * 2)), labels[rows])
@@ -89,4 +82,4 @@ def _levels(name: str, levels: list[Pictures]) -> tuple[ArrayDataset, ...]:
 def _dataset(name: str, split: str, pictures: Pictures) -> ArrayDataset:
     rows = SPLITS[split]
     ids = tuple(f"{NAME}/{row}" for row in rows)
-    return ArrayDataset(name, split, ids, _source()[1][rows], pictures.stored(), evidence(pictures.ink))
+    return ArrayDataset(name, split, ids, handwritten_digits()[1][rows], pictures.stored(), evidence(pictures.ink))

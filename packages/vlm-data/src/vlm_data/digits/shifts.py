@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
-from sklearn.datasets import load_sample_images
 
 from vlm_data.digits import corruptions
 from vlm_data.digits.colours import PALETTE, draw_colour_pairs, paint
 from vlm_data.digits.glyph_bank import GLYPH_EXTENT, glyphs
 from vlm_data.digits.rendering import CANVAS, draw_placement, place
+from vlm_data.digits.sources import photograph
 
 _JITTER = 0.08
 """Standard deviation of each channel of a rendered digit's colours around the named colour."""
@@ -81,9 +81,9 @@ def canvas(written: Handwriting, rng: np.random.Generator) -> Pictures:
 
 def photo(written: Handwriting, rng: np.random.Generator) -> Pictures:
     """White ink over a crop of a darkened photograph (scikit-learn's first sample image, reduced four times)."""
-    photograph = load_sample_images().images[0]
-    height, width = (4 * (side // 4) for side in photograph.shape[:2])
-    blocks = photograph[:height, :width].reshape(height // 4, 4, width // 4, 4, 3)
+    source = photograph()
+    height, width = (4 * (side // 4) for side in source.shape[:2])
+    blocks = source[:height, :width].reshape(height // 4, 4, width // 4, 4, 3)
     reduced = blocks.mean(axis=(1, 3)).astype(np.float32) / 255 * np.float32(0.7)
     n = len(written.ink)
     top = rng.integers(0, reduced.shape[0] - CANVAS + 1, n)[:, None, None] + np.arange(CANVAS)[None, :, None]
