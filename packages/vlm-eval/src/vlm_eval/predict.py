@@ -1,0 +1,87 @@
+"""From a model and a data set to a table of predictions; from here on no metric needs a model."""
+
+from collections.abc import Mapping
+
+from vlm_data.benchmark import EvaluationSet
+from vlm_data.dataset import ImageDataset
+from vlm_data.files import text_hash
+from vlm_data.progress import Progress, silent
+from vlm_data.tables import Predictions
+from vlm_data.text import list_hash
+from vlm_models.checkpoint import weights_hash
+from vlm_models.classifier import Classifier
+from vlm_models.inference import EVALUATION_BATCH, map_images
+
+
+def predict(
+    model: Classifier,
+    dataset: ImageDataset,
+    *,
+    batch_size: int = EVALUATION_BATCH,
+    meta: Mapping[str, str] | None = None,
+    progress: Progress = silent,
+) -> Predictions:
+    """Run a classifier over a data set: one row of logits per sample, in data-set order.
+
+    Under several processes each computes a part and all return the whole table.
+
+    Args:
+        model: the classifier, on the device where it shall run.
+        dataset: images with labels; unlabelled samples keep the label -1.
+        batch_size: of each process; it does not change the result beyond rounding.
+        meta: facts to keep with the table; those of model and data set are added.
+        progress: told about batches.
+
+    Example:
+        >>> from vlm_data import load_benchmark
+        >>> from vlm_models import load_encoder
+        >>> from vlm_models.zero_shot import zero_shot_classifier
+        >>> digits = load_benchmark("digits", limit=100)
+        >>> model = zero_shot_classifier(load_encoder("tiny"), digits.class_names, digits.templates)
+        >>> predict(model, digits.test).accuracy > 0.4
+        True
+    """
+    training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    logits = map_images(
+        model, dataset, model.encoder.preprocess, device=device, batch_size=batch_size, progress=progress
+    )
+    model.train(training)
+    known = {"data": dataset.name, "split": dataset.split, **model_facts(model), **(meta or {})}
+    return Predictions(dataset.ids, dataset.labels, logits, known)
+
+
+def model_facts(model: Classifier) -> dict[str, str]:
+    """Return the hashes that identify a classifier: class names, prompts, preprocessing and weights."""
+    return {
+        "model": model.encoder.spec,
+        "class_names_hash": list_hash(model.class_names),
+        "templates_hash": list_hash(model.templates),
+        "preprocess_hash": model.encoder.preprocess.hash,
+        "weights_hash": weights_hash(model.state_dict()),
+    }
+
+
+def set_facts(evaluation: EvaluationSet) -> dict[str, str]:
+    """Return what a table keeps about the data set it was computed on."""
+    return {
+        "data": evaluation.data,
+        "split": evaluation.dataset.split,
+        "role": evaluation.role,
+        "shift": evaluation.shift,
+        "group": evaluation.group,
+        "severity": str(evaluation.severity),
+        "data_hash": evaluation.dataset.fingerprint,
+    }
+
+
+def mixture_hash(hash_zero_shot: str, hash_fine_tuned: str, alpha: float) -> str:
+    """Return the hash that stands for an interpolated model without computing its weights.
+
+    Example:
+        >>> mixture_hash("a", "b", 1.0)
+        'b'
+    """
+    ends = {0.0: hash_zero_shot, 1.0: hash_fine_tuned}
+    return ends.get(alpha) or text_hash(hash_zero_shot, hash_fine_tuned, repr(alpha))

@@ -1,0 +1,183 @@
+"""Weight-space interpolation between two models, evaluated at every alpha in one pass over the images."""
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from vlm_data.benchmark import EvaluationSet
+from vlm_data.errors import CallError, VlmDataError
+from vlm_data.progress import Progress, silent
+from vlm_data.tables import Predictions
+from vlm_models.classifier import ZERO_SHOT, Classifier, LinearHead
+from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
+from vlm_models.weight_space import check_compatible, interpolate
+from vlm_models.zero_shot import zero_shot_head
+
+from vlm_eval.predict import mixture_hash, model_facts, set_facts
+
+
+class Interpolation:
+    """All models `(1 - alpha) zero_shot + alpha fine_tuned` of a list of alphas, ready to classify a batch.
+
+    A head that was trained is interpolated; a zero-shot head is built again from the interpolated text tower. The
+    image tower of one alpha at a time is mixed into one working copy, so memory is that of three models. If both
+    image towers are equal, images are encoded once for all alphas.
+    """
+
+    def __init__(self, zero_shot: Classifier, fine_tuned: Classifier, alphas: Sequence[float]) -> None:
+        check_compatible(zero_shot.state_dict(), fine_tuned.state_dict())
+        if zero_shot.class_names != fine_tuned.class_names:
+            raise CallError(
+                "the two models were made for different class names; expected the same names in the same order. "
+                "Build both heads for one benchmark."
+            )
+        self.alphas = tuple(alphas)
+        self.device = next(fine_tuned.parameters()).device
+        self._ends = (zero_shot.eval(), fine_tuned.eval())
+        self._work = copy.deepcopy(fine_tuned.encoder).eval()
+        self._heads = [self._head(alpha) for alpha in self.alphas]
+        towers = [model.encoder.image_tower().state_dict() for model in self._ends]
+        self._towers = towers if any(not torch.equal(towers[0][name], towers[1][name]) for name in towers[0]) else None
+
+    @torch.no_grad()
+    def _head(self, alpha: float) -> LinearHead:
+        zero_shot, fine_tuned = self._ends
+        if fine_tuned.head_kind != ZERO_SHOT:
+            mixed = interpolate(zero_shot.head.state_dict(), fine_tuned.head.state_dict(), alpha)
+            return LinearHead(mixed["weight"], mixed["bias"])
+        self._work.load_state_dict(
+            interpolate(zero_shot.encoder.state_dict(), fine_tuned.encoder.state_dict(), alpha)
+        )
+        return zero_shot_head(self._work, fine_tuned.class_names, fine_tuned.templates)
+
+    @torch.inference_mode()
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the logits of a batch at every alpha, (b, alphas, c)."""
+        rows = []
+        features = self._work.encode_image(images) if self._towers is None else None
+        for alpha, head in zip(self.alphas, self._heads, strict=True):
+            if self._towers is not None:
+                mixed = interpolate(*self._towers, alpha)
+                for name, tensor in self._work.image_tower().state_dict().items():
+                    tensor.copy_(mixed[name])
+                features = self._work.encode_image(images)
+            rows.append(head(features))
+        return torch.stack(rows, dim=1)
+
+    def model(self, alpha: float) -> Classifier:
+        """Return one interpolated classifier, for saving."""
+        zero_shot, fine_tuned = self._ends
+        encoder = copy.deepcopy(fine_tuned.encoder)
+        encoder.load_state_dict(interpolate(zero_shot.encoder.state_dict(), fine_tuned.encoder.state_dict(), alpha))
+        return Classifier(
+            encoder, self._head(alpha), fine_tuned.head_kind, fine_tuned.class_names, fine_tuned.templates
+        )
+
+
+def evaluate_interpolations(
+    zero_shot: Classifier,
+    fine_tuned: Classifier,
+    sets: Iterable[EvaluationSet],
+    alphas: Sequence[float],
+    *,
+    out: Path | None = None,
+    batch_size: int = EVALUATION_BATCH,
+    progress: Progress = silent,
+) -> Iterator[Predictions]:
+    """Yield the predictions of every interpolated model on every data set; each image is decoded once for all alphas.
+
+    Args:
+        zero_shot: the model at alpha 0.
+        fine_tuned: the model at alpha 1, of the same architecture, with a head for the same class names.
+        sets: where to evaluate.
+        alphas: weights of the fine-tuned model.
+        out: folder for the tables; a data set whose tables are all there, from the same models, is not computed again.
+        batch_size: of each process.
+        progress: told about batches.
+
+    Yields:
+        For every data set, one table per alpha; `meta["alpha"]` tells which.
+
+    Raises:
+        CheckpointError: if the two models do not fit together.
+    """
+    sets = list(sets)
+    interpolation: Interpolation | None = None
+    facts = _mixture_facts(zero_shot, fine_tuned, alphas)
+    for evaluation in sets:
+        metas = [{**fact, **set_facts(evaluation)} for fact in facts]
+        paths = [out / table_name(meta) if out else None for meta in metas]
+        tables = _existing(paths, metas)
+        if tables is None:
+            interpolation = interpolation or Interpolation(zero_shot, fine_tuned, alphas)
+            tables = _compute(interpolation, evaluation, metas, batch_size, progress)
+            for table, path in zip(tables, paths, strict=True):
+                if path and process_place()[0] == 0:
+                    table.save(path)
+        yield from tables
+
+
+def table_name(meta: dict[str, str]) -> str:
+    """Return the file name of a table of an interpolated model.
+
+    Example:
+        >>> table_name({"data": "digits/noise-3", "split": "test", "alpha": "0.5"})
+        'digits-noise-3.test.alpha-0.50.parquet'
+    """
+    data = "".join(c if c.isalnum() or c in "._" else "-" for c in meta["data"]).strip("-")
+    alpha = float(meta["alpha"])
+    digits = f"{alpha:.2f}" if round(alpha, 2) == alpha else f"{alpha:g}"
+    return f"{data}.{meta['split']}.alpha-{digits}.parquet"
+
+
+def _mixture_facts(zero_shot: Classifier, fine_tuned: Classifier, alphas: Sequence[float]) -> list[dict[str, str]]:
+    start, end = model_facts(zero_shot), model_facts(fine_tuned)
+    names = {0.0: "zero-shot", 1.0: "fine-tuned"}
+    return [
+        {
+            **end,
+            "model": names.get(alpha, "interpolated"),
+            "alpha": repr(float(alpha)),
+            "weights_hash": mixture_hash(start["weights_hash"], end["weights_hash"], alpha),
+        }
+        for alpha in alphas
+    ]
+
+
+def _existing(paths: Sequence[Path | None], metas: Sequence[dict[str, str]]) -> list[Predictions] | None:
+    """Load the tables if all are there and were made by the same models from the same data."""
+    tables = []
+    for path, meta in zip(paths, metas, strict=True):
+        if path is None or not path.exists():
+            return None
+        try:
+            table = Predictions.load(path)
+        except VlmDataError:
+            return None
+        if dict(table.meta) != meta:
+            return None
+        tables.append(table)
+    return tables
+
+
+def _compute(
+    interpolation: Interpolation,
+    evaluation: EvaluationSet,
+    metas: Sequence[dict[str, str]],
+    batch_size: int,
+    progress: Progress,
+) -> list[Predictions]:
+    dataset = evaluation.dataset
+    logits = map_images(
+        interpolation.logits,
+        dataset,
+        interpolation._ends[1].encoder.preprocess,
+        device=interpolation.device,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return [
+        Predictions(dataset.ids, dataset.labels, logits[:, index].copy(), meta) for index, meta in enumerate(metas)
+    ]

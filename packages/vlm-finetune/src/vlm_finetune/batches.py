@@ -1,0 +1,84 @@
+"""Where the loop gets its micro-batches from: images, or features that were extracted once."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from vlm_data.captions import Captioner
+from vlm_data.dataset import ImageDataset
+from vlm_data.loading import Batch, steps_per_epoch, training_batches, training_order
+from vlm_data.preprocess import Preprocess
+from vlm_models.inference import process_place
+
+from vlm_finetune.recipe import TrainingSettings
+
+
+class TrainingBatches(Protocol):
+    """The micro-batches of every epoch, the same at every call."""
+
+    steps: int
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Yield the micro-batches of this process in epoch `epoch`, from optimiser step `first_step` of it on."""
+        ...
+
+
+def _micro_order(n: int, settings: TrainingSettings, epoch: int, first_step: int) -> list[list[int]]:
+    """Return index lists of this process, `accumulation_steps` per optimiser step."""
+    rank, world = process_place()
+    batch_size = min(settings.batch_size, n)
+    micro = max(1, batch_size // settings.accumulation_steps)
+    order = training_order(n, micro, settings.seed, epoch, rank, world)
+    steps = steps_per_epoch(n, batch_size)
+    return order[first_step * settings.accumulation_steps : steps * settings.accumulation_steps]
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageBatches:
+    """Images with labels, and captions where a captioner is given."""
+
+    dataset: ImageDataset
+    preprocess: Preprocess
+    settings: TrainingSettings
+    augmentation: str = "none"
+    captioner: Captioner | None = None
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps per epoch."""
+        return steps_per_epoch(len(self.dataset), min(self.settings.batch_size, len(self.dataset)))
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Yield the micro-batches of an epoch, see `TrainingBatches`."""
+        return training_batches(
+            self.dataset,
+            self.preprocess,
+            _micro_order(len(self.dataset), self.settings, epoch, first_step),
+            seed=self.settings.seed,
+            epoch=epoch,
+            augmentation=self.augmentation,
+            captioner=self.captioner,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureBatches:
+    """Features of a frozen encoder in place of images; rows of the global batch are the same as for images."""
+
+    features: Float[Tensor, "n d"]
+    labels: Int64[Tensor, " n"]
+    settings: TrainingSettings
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps per epoch."""
+        return steps_per_epoch(len(self.labels), min(self.settings.batch_size, len(self.labels)))
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Yield the micro-batches of an epoch, see `TrainingBatches`."""
+        for indices in _micro_order(len(self.labels), self.settings, epoch, first_step):
+            rows = torch.tensor(indices)
+            yield Batch(rows, self.features[rows], self.labels[rows])

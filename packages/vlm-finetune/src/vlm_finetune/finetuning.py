@@ -1,0 +1,223 @@
+"""One fine-tuning from recipe to saved model."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from vlm_data import load_benchmark
+from vlm_data.benchmark import Benchmark
+from vlm_data.captions import Captioner
+from vlm_data.dataset import UNLABELLED
+from vlm_data.errors import CallError
+from vlm_data.progress import Progress, silent
+from vlm_models import load_encoder, save_model
+from vlm_models.checkpoint import load_state, read_weights, write_weights
+from vlm_models.classifier import Classifier
+from vlm_models.inference import image_features
+from vlm_models.zero_shot import zero_shot_classifier
+
+from vlm_finetune.batches import FeatureBatches, ImageBatches, TrainingBatches
+from vlm_finetune.loop import Loop
+from vlm_finetune.method import Method, Phase
+from vlm_finetune.recipe import METHODS, Recipe
+from vlm_finetune.resume import Position, ResumePoints, newest_point
+from vlm_finetune.run import LOG, RESUME, Run, start_run
+from vlm_finetune.run_log import RunLog
+from vlm_finetune.validation import Validator
+
+EpochCallback = Callable[[Classifier], dict[str, Any]]
+"""Called with the model after every epoch; what it returns is added to the epoch's event in the log."""
+
+
+def load_data(recipe: Recipe) -> Benchmark:
+    """Load the benchmark a recipe names, with its limit and seed."""
+    data = recipe.data
+    return load_benchmark(
+        data.name, data.root or None, seed=data.seed, limit=data.limit or None, skip_unreadable=data.skip_unreadable
+    )
+
+
+def zero_shot_model(recipe: Recipe, benchmark: Benchmark, device: torch.device | str = "cpu") -> Classifier:
+    """Load the base model of a recipe with the zero-shot head for the benchmark."""
+    encoder = load_encoder(recipe.model.spec, device)
+    return zero_shot_classifier(encoder, benchmark.class_names, benchmark.templates)
+
+
+def finetune(
+    recipe: Recipe,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    benchmark: Benchmark | None = None,
+    after_epoch: EpochCallback | None = None,
+    progress: Progress = silent,
+) -> Run:
+    """Fine-tune a model and leave a run directory; go on where an interrupted run of the same recipe stopped.
+
+    Args:
+        recipe: all settings.
+        out: the run directory; `default_out(recipe)` if not given.
+        benchmark: already loaded data of the recipe, to save loading it again.
+        after_epoch: watches the model, see `EpochCallback`.
+        progress: told about optimiser steps.
+
+    Raises:
+        CallError: if recipe, data and method do not fit, or `out` belongs to another run.
+        DivergedError: if the loss is not finite.
+
+    Example:
+        >>> import tempfile
+        >>> from vlm_finetune.recipe import parse
+        >>> recipe = parse({"training": {"epochs": 1}, "data": {"limit": 64}})
+        >>> finetune(recipe, tempfile.mkdtemp() + "/run").is_trained
+        True
+    """
+    run = start_run(recipe, out or default_out(recipe))
+    if run.is_trained:
+        return run
+    benchmark = benchmark or load_data(recipe)
+    training = Training(run, benchmark, after_epoch, progress)
+    model = training.fit()
+    if training.accelerator.is_main_process:
+        save_model(model, run.path, method=recipe.method, epoch=training.position.best_epoch)
+        shutil.rmtree(run.path / RESUME, ignore_errors=True)
+    training.accelerator.wait_for_everyone()
+    return run
+
+
+def default_out(recipe: Recipe) -> Path:
+    """Return where a run goes when nothing else is said: `runs/DATA-MODEL-METHOD-seedS`."""
+    parts = (recipe.data.name, recipe.model.spec, recipe.method)
+    words = ["".join(c if c.isalnum() or c in "._" else "-" for c in part).strip("-") for part in parts]
+    return Path("runs") / "-".join([*words, f"seed{recipe.training.seed}"])
+
+
+class Training:
+    """The phases of one run on one benchmark.
+
+    Attributes:
+        run: where everything is written.
+        benchmark: the data.
+        accelerator: of the current phase.
+        position: of the current phase.
+    """
+
+    def __init__(
+        self, run: Run, benchmark: Benchmark, after_epoch: EpochCallback | None = None, progress: Progress = silent
+    ) -> None:
+        self.run = run
+        self.recipe = run.recipe
+        self.benchmark = benchmark
+        self.after_epoch = after_epoch
+        self.progress = progress
+        self.accelerator = self._new_accelerator()
+        self.position = Position()
+        self.log = RunLog(run.path / LOG, self.accelerator.is_main_process)
+
+    def fit(self) -> Classifier:
+        """Run all phases and return the fine-tuned model."""
+        device = self.accelerator.device
+        model = zero_shot_model(self.recipe, self.benchmark, device)
+        phases = _phases(self.recipe)
+        point = newest_point(self.run.path / RESUME)
+        first = point[0] if point else 0
+        for index, phase in enumerate(phases):
+            if index < first:  # its result is part of the resume point of the later phase
+                continue
+            if index:
+                self.accelerator = self._new_accelerator()
+            self.position = Position(phase=index)
+            model = self._fit_phase(phase, model)
+        return model
+
+    def _new_accelerator(self) -> Accelerator:
+        precision = {"fp32": "no"}.get(self.recipe.model.precision, self.recipe.model.precision)
+        if precision == "fp16" and not torch.cuda.is_available():
+            raise CallError(
+                "precision fp16 needs a GPU: its loss scaling does not exist on this machine. Use --precision bf16 or fp32."
+            )
+        return Accelerator(mixed_precision=precision, step_scheduler_with_optimizer=False)
+
+    def _build(self, phase: Phase, model: Classifier) -> Method:
+        steps = ImageBatches(self.benchmark.train, model.encoder.preprocess, phase.training).steps
+        return METHODS.load(phase.method).build(model, phase.settings, phase.training.epochs * steps)
+
+    def _fit_phase(self, phase: Phase, model: Classifier) -> Classifier:
+        method = self._build(phase, model)
+        _check_data(method, phase, self.benchmark)
+        batches = self._batches(method, phase)
+        validator = Validator(self.benchmark.val, method.frozen_encoder)
+        best = self.run.path / RESUME / f"best-phase-{self.position.phase}.safetensors"
+
+        def end_epoch(position: Position) -> None:
+            classifier = method.classifier()
+            accuracy, nll = validator.score(classifier, self.accelerator.device)
+            is_best = (accuracy, -nll) >= (position.best_accuracy, -position.best_nll)
+            if is_best or phase.training.select == "last":
+                position.best_epoch, position.best_accuracy, position.best_nll = position.epoch, accuracy, nll
+                if self.accelerator.is_main_process:
+                    write_weights(classifier.state_dict(), best)
+            event = {"event": "epoch", "phase": position.phase, "epoch": position.epoch, "step": position.step}
+            event |= {"val_accuracy": accuracy, "val_nll": nll, "best": is_best}
+            self.log.append([event | (self.after_epoch(classifier) if self.after_epoch else {})])
+
+        loop = Loop(
+            method, batches, phase.training, self.accelerator, self.position, self.log, end_epoch, self.progress
+        )
+        resume = ResumePoints(self.run.path / RESUME, self.accelerator, self.position, method.companions())
+        resumed = resume.load()
+        self.log.rewind(self.position.phase, self.position.step)
+        self.log.append([self._start_event(method, loop, resumed)])
+        loop.train(resume)
+        self.accelerator.wait_for_everyone()
+        result = method.classifier()
+        if best.exists():
+            load_state(result, read_weights(best), str(best))
+        self._save_companions(method)
+        return result
+
+    def _batches(self, method: Method, phase: Phase) -> TrainingBatches:
+        train, encoder = self.benchmark.train, method.model.encoder
+        if method.frozen_encoder:
+            device = self.accelerator.device
+            features = image_features(encoder, train, encoder.preprocess, device, self.progress)
+            return FeatureBatches(torch.from_numpy(features), torch.from_numpy(train.labels), phase.training)
+        captioner = Captioner.of(self.benchmark) if method.needs_captions else None
+        return ImageBatches(train, encoder.preprocess, phase.training, self.recipe.data.augmentation, captioner)
+
+    def _start_event(self, method: Method, loop: Loop, resumed: bool) -> dict[str, Any]:
+        return {
+            "event": "resume" if resumed else "start",
+            "phase": self.position.phase,
+            "step": self.position.step,
+            "method": type(method).__name__,
+            "trained_parameters": sum(p.numel() for p in method.trained()),
+            "total_steps": loop.total_steps,
+            "processes": self.accelerator.num_processes,
+            "strategy": str(self.accelerator.distributed_type.value),
+            "device": str(self.accelerator.device),
+        }
+
+    def _save_companions(self, method: Method) -> None:
+        if self.accelerator.is_main_process:
+            for name, module in method.companions().items():
+                write_weights(module.state_dict(), self.run.path / f"{name}.safetensors")
+
+
+def _phases(recipe: Recipe) -> list[Phase]:
+    module = METHODS.load(recipe.method)
+    if hasattr(module, "phases"):
+        return module.phases(recipe.method_settings, recipe.training)
+    return [Phase(recipe.method, recipe.method_settings, recipe.training)]
+
+
+def _check_data(method: Method, phase: Phase, benchmark: Benchmark) -> None:
+    unlabelled = int((benchmark.train.labels == UNLABELLED).sum())
+    if method.needs_labels and unlabelled:
+        raise CallError(
+            f"method {phase.method} needs class labels, but {unlabelled} of {len(benchmark.train)} training images of "
+            f"{benchmark.name} have none. Add a `label` column, or use a contrastive method: --method flyp."
+        )

@@ -1,0 +1,143 @@
+"""The only training loop: it knows steps, accumulation, precision and files; it knows no method."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from vlm_data.loading import Batch
+from vlm_data.progress import Progress, silent
+
+from vlm_finetune.batches import TrainingBatches
+from vlm_finetune.errors import DivergedError
+from vlm_finetune.method import Method
+from vlm_finetune.optim import adamw
+from vlm_finetune.recipe import TrainingSettings
+from vlm_finetune.resume import Position, ResumePoints
+from vlm_finetune.run_log import RunLog
+from vlm_finetune.schedule import SCHEDULES
+
+_LOG_EVERY = 10
+"""Optimiser steps between two looks at the loss: reading it makes an accelerator wait."""
+
+
+@dataclasses.dataclass
+class Loop:
+    """Trains one phase of a method.
+
+    Attributes:
+        method: what computes the loss.
+        batches: where micro-batches come from.
+        settings: of this phase.
+        accelerator: places tensors, casts, synchronises processes.
+        position: where to start; moved forward while training.
+        log: receives one event per optimiser step.
+        end_epoch: called after every epoch, on every process, before the resume point is written.
+        progress: told about optimiser steps.
+    """
+
+    method: Method
+    batches: TrainingBatches
+    settings: TrainingSettings
+    accelerator: Accelerator
+    position: Position
+    log: RunLog
+    end_epoch: Callable[[Position], None]
+    progress: Progress = silent
+
+    def __post_init__(self) -> None:
+        self.total_steps = self.settings.epochs * self.batches.steps
+        optimizer = adamw(
+            self.method, self.settings.lr, self.settings.weight_decay, (self.settings.beta1, self.settings.beta2)
+        )
+        # The schedule is not prepared: Accelerate would step it once per process.
+        self.wrapped, self.optimizer = self.accelerator.prepare(self.method, optimizer)
+        self._pending: list[dict[str, Any]] = []
+
+    def train(self, resume: ResumePoints) -> None:
+        """Train until the last epoch, leaving a resume point after each.
+
+        Raises:
+            DivergedError: if the loss is not finite; the resume point before it stays.
+        """
+        self.method.train()
+        for epoch in range(self.position.epoch, self.settings.epochs):
+            first = self.position.step - epoch * self.batches.steps
+            stream = self.batches.epoch(epoch, first)
+            for _ in range(first, self.batches.steps):
+                self._step(stream)
+                if self.settings.save_every and self.position.step % self.settings.save_every == 0:
+                    self._flush()
+                    resume.save()
+            self._flush()
+            self.position.epoch = epoch + 1
+            self.end_epoch(self.position)
+            self.method.train()
+            resume.save()
+
+    def _step(self, stream: Iterator[Batch]) -> None:
+        lr = self._set_learning_rate()
+        terms: dict[str, Tensor] = {}
+        parts = self.settings.accumulation_steps
+        for part in range(parts):
+            batch = next(stream).to(self.accelerator.device)
+            with _synchronised(self.accelerator, self.wrapped, last=part == parts - 1):
+                found = self.wrapped(batch, self.position.updates)
+                self.accelerator.backward(found["loss"] / parts)
+            for name, value in found.items():
+                terms[name] = terms.get(name, 0) + value.detach() / parts
+        event: dict[str, Any] = {"lr": lr, **terms}
+        if self.settings.clip_norm:
+            # Accelerate divides the gradients by the loss scale before it measures them.
+            event["grad_norm"] = self.accelerator.clip_grad_norm_(list(self.method.trained()), self.settings.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if not self.accelerator.optimizer_step_was_skipped:
+            self.method.after_step(self.position.updates)
+            self.position.updates += 1
+        self.position.step += 1
+        self._pending.append({"event": "step", "phase": self.position.phase, "step": self.position.step, **event})
+        if len(self._pending) >= _LOG_EVERY:
+            self._flush()
+
+    def _set_learning_rate(self) -> float:
+        settings = self.settings
+        schedule = SCHEDULES[settings.schedule]
+        lr = schedule(
+            self.position.updates, settings.lr, settings.warmup_steps(self.total_steps), self.total_steps, settings.min_lr
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        return lr
+
+    def _flush(self) -> None:
+        """Write the steps since the last time to the log; stop at the first one whose loss is not finite."""
+        events, self._pending = self._pending, []
+        names = [name for name, value in events[0].items() if isinstance(value, Tensor)] if events else []
+        if names:  # one transfer for all values; the mean over processes is the value of the global batch
+            table = torch.stack([torch.stack([event[name].float() for name in names]) for event in events])
+            values = self.accelerator.reduce(table, reduction="mean").tolist()
+            for event, row in zip(events, values, strict=True):
+                event.update(zip(names, row, strict=True), epoch=event["step"] / self.batches.steps)
+        bad = next((event for event in events if not math.isfinite(event["loss"])), None)
+        self.log.append(events if bad is None else events[: events.index(bad) + 1])
+        if bad is not None:
+            raise DivergedError(_diverged(bad, self.settings))
+        self.progress(f"training, step (loss {events[-1]['loss']:.3f})" if events else "training, step", self.position.step, self.total_steps)
+
+
+def _synchronised(accelerator: Accelerator, module: nn.Module, last: bool) -> Any:
+    """Exchange gradients between processes only with the last micro-batch."""
+    return torch.enable_grad() if last else accelerator.no_sync(module)
+
+
+def _diverged(event: dict[str, Any], settings: TrainingSettings) -> str:
+    return (
+        f"the loss became {event['loss']} at optimiser step {event['step']} (learning rate {event['lr']:.2g}). "
+        "The last resume point and the best weights so far were kept. "
+        f"Try a smaller --lr (it was {settings.lr:g}), a longer warm-up, gradient clipping "
+        "(--set training.clip_norm=1.0) or --precision fp32, in a new --out."
+    )

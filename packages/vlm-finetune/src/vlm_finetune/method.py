@@ -1,0 +1,87 @@
+"""What a fine-tuning method is to the loop: a module whose forward pass is the loss."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from vlm_data.loading import Batch
+from vlm_finetune.recipe import TrainingSettings
+from vlm_models.classifier import LINEAR, Classifier
+from vlm_models.interface import freeze
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One training of a run; most methods have one.
+
+    Attributes:
+        method: name of the method to run.
+        settings: its `Config`.
+        training: settings of the loop for this phase.
+    """
+
+    method: str
+    settings: Any
+    training: TrainingSettings
+
+
+class Method(nn.Module, ABC):
+    """Losses and the tensors that move; knows nothing of batches, processes and files.
+
+    The loop wraps the module for its processes and calls it with a batch, so everything that needs a gradient
+    happens in `forward`, and each process returns the loss of its own rows: their mean over processes is the loss of
+    the global batch.
+
+    Attributes:
+        model: the classifier that is fine-tuned, text tower included.
+        needs_captions: whether a batch must carry texts.
+        needs_labels: whether a batch must carry class labels.
+        frozen_encoder: whether the image tower never changes; the loop then feeds cached features.
+    """
+
+    needs_captions = False
+    needs_labels = True
+    frozen_encoder = False
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        freeze(model.parameters())
+        self.model = model
+
+    @abstractmethod
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Return the loss under `loss` and, for the log, its terms under their names; all are scalars.
+
+        Args:
+            batch: rows of this process, on the device.
+            step: optimiser steps done so far.
+        """
+
+    def after_step(self, step: int) -> None:
+        """React to the optimiser step number `step` (0-based), for example by updating a teacher."""
+
+    def classifier(self) -> Classifier:
+        """Return the model as it is evaluated and saved now."""
+        return self.model
+
+    def companions(self) -> Mapping[str, nn.Module]:
+        """Return further models that belong to the run and to its resume state, such as `teacher`."""
+        return {}
+
+    def trained(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters that move."""
+        return (parameter for parameter in self.parameters() if parameter.requires_grad)
+
+    def release(self, *modules: nn.Module) -> None:
+        """Let the parameters of these modules be trained."""
+        for module in modules:
+            for parameter in module.parameters():
+                parameter.requires_grad_(True)
+
+    def train_head(self) -> None:
+        """Let the head be trained; it is no longer a function of the text tower."""
+        self.release(self.model.head)
+        self.model.head_kind = LINEAR

@@ -1,0 +1,224 @@
+"""The settings of a run: frozen dataclasses, one per table of the TOML file."""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from vlm_data.registry import Registry
+from vlm_finetune.errors import RecipeError
+from vlm_finetune.settings import build_table
+
+METHODS = Registry("vlm_finetune.methods", "method", aliases={"flcp": "flyp", "ft": "full", "lp": "linear-probe"})
+PRECISIONS = ("fp32", "bf16", "fp16")
+ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSettings:
+    """Table `[model]`.
+
+    Attributes:
+        spec: the base model.
+        precision: of the forward pass in training; masters and optimiser stay in fp32.
+    """
+
+    spec: str = "tiny"
+    precision: str = "fp32"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """Table `[data]`.
+
+    Attributes:
+        name: benchmark or `folder:DIR`, `csv:FILE`, `jsonl:FILE`, `parquet:FILE`.
+        root: folder that relative paths start from; empty = current folder.
+        limit: samples kept per split and shift; 0 = all.
+        seed: of everything the benchmark draws (shift sets, splits), apart from the seed of training.
+        augmentation: `none`, or `crop` (random resized crop, scale 0.9 to 1).
+        skip_unreadable: leave out files that cannot be decoded and count them.
+    """
+
+    name: str = "digits"
+    root: str = ""
+    limit: int = 0
+    seed: int = 0
+    augmentation: str = "none"
+    skip_unreadable: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings:
+    """Table `[training]`.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: samples per optimiser step, over all processes and micro-batches.
+        accumulation_steps: micro-batches per optimiser step; contrastive negatives stay within a micro-batch.
+        lr: peak learning rate.
+        weight_decay: AdamW, on every trained tensor.
+        warmup: optimiser steps of linear warm-up; a value below 1 is a share of all steps.
+        min_lr: added to the cosine part of the schedule.
+        schedule: `cosine` or `constant`.
+        beta1: AdamW.
+        beta2: AdamW.
+        clip_norm: largest norm of the whole gradient, after un-scaling; 0 = no clipping.
+        select: which epoch is kept: `val` = best validation accuracy (ties: lower NLL, then later), `last`.
+        save_every: optimiser steps between resume points; 0 = at the end of each epoch.
+        seed: of data order, captions and augmentation.
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    accumulation_steps: int = 1
+    lr: float = 1e-5
+    weight_decay: float = 0.1
+    warmup: float = 0.05
+    min_lr: float = 0.0
+    schedule: str = "cosine"
+    beta1: float = 0.9
+    beta2: float = 0.999
+    clip_norm: float = 0.0
+    select: str = "val"
+    save_every: int = 0
+    seed: int = 0
+
+    def warmup_steps(self, total_steps: int) -> int:
+        """Return the warm-up in optimiser steps."""
+        return round(self.warmup * total_steps) if self.warmup < 1 else round(self.warmup)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationSettings:
+    """Table `[evaluation]`.
+
+    Attributes:
+        alpha: weight of the fine-tuned model in the interpolated one.
+        choose_alpha: take the alpha with the best ID validation accuracy instead (`--alpha auto`).
+        alphas: all weights that are evaluated.
+        track: images of each natural shift that are classified after every epoch; 0 = no tracking.
+    """
+
+    alpha: float = 0.5
+    choose_alpha: bool = False
+    alphas: tuple[float, ...] = ALPHAS
+    track: int = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """All settings of one run.
+
+    Attributes:
+        method: name of the method.
+        method_settings: its own frozen `Config`.
+        source: where the values come from, for humans.
+    """
+
+    method: str
+    method_settings: Any
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    source: str = ""
+
+    def tables(self) -> dict[str, Any]:
+        """Return the recipe as nested dictionaries; `parse` turns them back into an equal recipe."""
+        method = {"name": self.method, **dataclasses.asdict(self.method_settings)}
+        tables = {name: dataclasses.asdict(getattr(self, name)) for name in _TABLES}
+        tables["evaluation"]["alphas"] = list(self.evaluation.alphas)
+        return {"source": self.source, "method": method, **tables}
+
+    def to_toml(self) -> str:
+        """Return the recipe as a TOML document, itself a valid recipe."""
+        return tomli_w.dumps(self.tables())
+
+
+_TABLES: Mapping[str, type] = {
+    "model": ModelSettings,
+    "data": DataSettings,
+    "training": TrainingSettings,
+    "evaluation": EvaluationSettings,
+}
+
+
+def parse(tables: Mapping[str, Any], origin: str = "the recipe") -> Recipe:
+    """Build and check a recipe from nested dictionaries, as `tomllib` returns them.
+
+    Args:
+        tables: missing tables and keys take their defaults; `[method] name` is `full` by default.
+        origin: file name for messages.
+
+    Raises:
+        RecipeError: for an unknown table or key (the nearest valid one is offered), a value of the wrong type or range.
+
+    Example:
+        >>> parse({"method": {"name": "flyp"}, "training": {"lr": 1e-5}}).training.lr
+        1e-05
+    """
+    known = {"source", "method", *_TABLES}
+    for name, content in tables.items():
+        if name not in known:
+            raise RecipeError(
+                f"{origin} has an unknown table or key {name!r}; expected {', '.join(sorted(known))}. Correct or remove it."
+            )
+        if (name != "source") and not isinstance(content, Mapping):
+            raise RecipeError(f"{origin}: {name!r} is {content!r}; expected a table [{name}].")
+    method_values = dict(tables.get("method", {}))
+    method = METHODS.canonical(str(method_values.pop("name", "full")))
+    recipe = Recipe(
+        method=method,
+        method_settings=build_table(METHODS.load(method).Config, method_values, "method", origin),
+        source=str(tables.get("source", "")),
+        **{name: build_table(kind, tables.get(name, {}), name, origin) for name, kind in _TABLES.items()},
+    )
+    _check_ranges(recipe, origin)
+    return recipe
+
+
+def load_recipe(path: Path) -> dict[str, Any]:
+    """Read the tables of a recipe file.
+
+    Raises:
+        RecipeError: if it cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(
+            f"cannot read the recipe {path}: {error}. Expected a TOML file; see `vlm recipes ls`."
+        ) from error
+
+
+def _check_ranges(recipe: Recipe, origin: str) -> None:
+    training, data, evaluation = recipe.training, recipe.data, recipe.evaluation
+    rules = [
+        (recipe.model.precision in PRECISIONS, "model.precision", recipe.model.precision, "fp32, bf16 or fp16"),
+        (data.limit >= 0, "data.limit", data.limit, "0 (all) or more"),
+        (data.augmentation in ("none", "crop"), "data.augmentation", data.augmentation, "none or crop"),
+        (training.epochs >= 0, "training.epochs", training.epochs, "0 or more"),
+        (training.batch_size >= 1, "training.batch_size", training.batch_size, "1 or more"),
+        (training.accumulation_steps >= 1, "training.accumulation_steps", training.accumulation_steps, "1 or more"),
+        (
+            training.batch_size % max(1, training.accumulation_steps) == 0,
+            "training.accumulation_steps",
+            training.accumulation_steps,
+            f"a divisor of the batch size {training.batch_size}",
+        ),
+        (0 < training.lr < float("inf"), "training.lr", training.lr, "a positive number"),
+        (training.weight_decay >= 0, "training.weight_decay", training.weight_decay, "0 or more"),
+        (training.warmup >= 0, "training.warmup", training.warmup, "0 or more"),
+        (training.clip_norm >= 0, "training.clip_norm", training.clip_norm, "0 (off) or more"),
+        (training.schedule in ("cosine", "constant"), "training.schedule", training.schedule, "cosine or constant"),
+        (training.select in ("val", "last"), "training.select", training.select, "val or last"),
+        (0 <= evaluation.alpha <= 1, "evaluation.alpha", evaluation.alpha, "a share in [0, 1]"),
+        (all(0 <= a <= 1 for a in evaluation.alphas), "evaluation.alphas", evaluation.alphas, "shares in [0, 1]"),
+    ]
+    for holds, key, value, expected in rules:
+        if not holds:
+            raise RecipeError(f"{origin}: {key} is {value!r}; expected {expected}. Change it there or by its flag.")

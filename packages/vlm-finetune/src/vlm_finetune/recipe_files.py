@@ -1,0 +1,112 @@
+"""Shipped recipes, and how recipe, assignments and flags become one recipe."""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from vlm_data.errors import unknown_name
+
+from vlm_finetune.errors import RecipeError
+from vlm_finetune.recipe import METHODS, Recipe, load_recipe, parse
+
+Tables = Mapping[str, Any]
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the shipped recipes.
+
+    Example:
+        >>> "carot" in recipe_names()
+        True
+    """
+    return sorted(
+        entry.name.removesuffix(".toml") for entry in _folder().iterdir() if entry.name.endswith(".toml")
+    )
+
+
+def recipe_text(name: str) -> str:
+    """Return a shipped recipe as it is written.
+
+    Raises:
+        CallError: for an unknown name; the nearest is offered.
+    """
+    if name not in recipe_names():
+        raise unknown_name("recipe", name, recipe_names(), "A path to a TOML file may stand in its place.")
+    return _folder().joinpath(f"{name}.toml").read_text()
+
+
+def resolve(recipe: str | None = None, assignments: Sequence[str] = (), flags: Tables | None = None) -> Recipe:
+    """Return the recipe of a call: defaults < recipe < assignments < flags.
+
+    Without `recipe` the shipped recipe `DATA-METHOD` is taken if there is one for this model, else `METHOD`; so the
+    same method starts from settings that suit model and data.
+
+    Args:
+        recipe: name of a shipped recipe, or path of a TOML file (for example `recipe.toml` of a run).
+        assignments: `table.key=value` with TOML values, as given to `--set`; a bare word is text.
+        flags: tables of values the user named explicitly.
+
+    Raises:
+        CallError: if something is unknown or impossible.
+
+    Example:
+        >>> resolve(flags={"method": {"name": "carot"}}).training.lr
+        0.002
+    """
+    own = _merge(*[_parse_assignment(assignment) for assignment in assignments], flags or {})
+    if recipe is None:
+        recipe = _default_name(own)
+    elif not recipe.endswith(".toml") and not Path(recipe).is_file():
+        recipe_text(recipe)  # an unknown name is refused here
+    base = load_recipe(Path(recipe)) if Path(recipe).is_file() else tomllib.loads(recipe_text(recipe))
+    return parse(_merge(_without_other_method(base, own), own), recipe)
+
+
+def _default_name(own: Tables) -> str:
+    method = METHODS.canonical(own.get("method", {}).get("name", "full"))
+    wanted = (own.get("model", {}).get("spec", "tiny"), own.get("data", {}).get("name", "digits"))
+    special = f"{wanted[1]}-{method}"
+    if special in recipe_names():
+        shipped = parse(tomllib.loads(recipe_text(special)))
+        if (shipped.model.spec, shipped.data.name) == wanted:
+            return special
+    if method not in recipe_names():
+        raise RecipeError(f"method {method!r} has no shipped recipe. Expected --recipe FILE with its settings.")
+    return method
+
+
+def _without_other_method(base: Tables, own: Tables) -> Tables:
+    """Drop the method settings of a recipe when the user asks for another method."""
+    wanted, given = own.get("method", {}).get("name"), base.get("method", {}).get("name", "full")
+    if wanted is None or METHODS.canonical(wanted) == METHODS.canonical(given):
+        return base
+    return {**base, "method": {}}
+
+
+def _merge(*tables: Tables) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for table in tables:
+        for name, content in table.items():
+            old = merged.get(name)
+            both = isinstance(content, Mapping) and isinstance(old, Mapping)
+            merged[name] = {**old, **content} if both else content
+    return merged
+
+
+def _parse_assignment(assignment: str) -> Tables:
+    match = re.fullmatch(r"\s*(\w+)\.(\w+)\s*=\s*(.*)", assignment, flags=re.DOTALL)
+    if not match:
+        raise RecipeError(f"--set {assignment!r} is not of the form table.key=value; write e.g. --set training.lr=1e-4.")
+    table, key, text = match.groups()
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    return {table: {key: value}}
+
+
+def _folder() -> Any:
+    return resources.files("vlm_finetune").joinpath("recipes")

@@ -1,0 +1,159 @@
+"""A run: the directory with everything one fine-tuning produced."""
+
+import dataclasses
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from vlm_data.errors import CallError
+from vlm_data.files import write_text
+from vlm_finetune.errors import VlmFinetuneError
+from vlm_finetune.recipe import Recipe, load_recipe, parse
+from vlm_models.checkpoint import MANIFEST
+
+RECIPE, ENVIRONMENT, LOG, DONE, RESUME = "recipe.toml", "environment.json", "log.jsonl", "DONE", "resume"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run directory and the recipe it was started with.
+
+    Attributes:
+        path: the directory.
+        recipe: as resolved when the run was started.
+    """
+
+    path: Path
+    recipe: Recipe
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the fine-tuned model is there; it is written when training has ended."""
+        return (self.path / MANIFEST).exists()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether training, evaluation and report have ended."""
+        return (self.path / DONE).exists()
+
+    @property
+    def spec(self) -> str:
+        """The model spec of the fine-tuned model."""
+        return f"run:{self.path}"
+
+    def mark_done(self) -> None:
+        """Note that nothing is left to do."""
+        write_text(self.path / DONE, "")
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """Open an existing run directory.
+
+    Raises:
+        CallError: if it is not one.
+    """
+    folder = Path(path)
+    if not (folder / RECIPE).is_file():
+        raise CallError(f"{folder} is not a run directory: it has no {RECIPE}. Expected the --out of a `vlm finetune`.")
+    return Run(folder, parse(load_recipe(folder / RECIPE), str(folder / RECIPE)))
+
+
+def start_run(recipe: Recipe, path: str | os.PathLike[str], overwrite: bool = False) -> Run:
+    """Create the run directory, or take up the one that was started with the same recipe.
+
+    Args:
+        recipe: what is going to be run.
+        path: the directory.
+        overwrite: remove an existing run of that name first; a directory that is no run is never removed.
+
+    Raises:
+        CallError: if the directory belongs to another recipe (the differing keys are listed) or to something else.
+    """
+    folder = Path(path)
+    if overwrite and (folder / RECIPE).is_file():
+        shutil.rmtree(folder)
+    if folder.exists() and not folder.is_dir():
+        raise CallError(f"{folder} is a file; expected a folder for the run. Choose another --out.")
+    if (folder / RECIPE).is_file():
+        run = open_run(folder)
+        changed = differing_keys(run.recipe, recipe)
+        if changed:
+            raise CallError(
+                f"{folder} holds another run; it differs in {', '.join(changed)}. "
+                "Choose another --out, repeat the settings of that run to go on with it, or pass --overwrite to remove it."
+            )
+        return run
+    if folder.is_dir() and any(folder.iterdir()):
+        raise CallError(f"{folder} is not empty and holds no run. Choose another --out; nothing was changed.")
+    write_text(folder / ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
+    write_text(folder / RECIPE, recipe.to_toml())  # last: a folder with a recipe is a run
+    return Run(folder, recipe)
+
+
+def differing_keys(old: Recipe, new: Recipe) -> list[str]:
+    """List the settings in which two recipes differ, with both values; their source text does not count.
+
+    Example:
+        >>> from vlm_finetune.recipe import parse
+        >>> differing_keys(parse({}), parse({"training": {"lr": 0.5}}))
+        ['training.lr (1e-05 there, 0.5 now)']
+    """
+    before, after = old.tables(), new.tables()
+    return [
+        f"{table}.{key} ({before[table].get(key)} there, {after[table].get(key)} now)"
+        for table in before
+        if table != "source"
+        for key in {**before[table], **after[table]}
+        if before[table].get(key) != after[table].get(key)
+    ]
+
+
+def environment() -> dict[str, object]:
+    """Return what a result depends on beside the recipe: versions, code state, command and hardware."""
+    packages = ("torch", "torchvision", "open_clip_torch", "accelerate", "numpy", "scikit-learn", "pillow")
+    own = ("vlm-data", "vlm-models", "vlm-finetune")
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: metadata.version(name) for name in (*own, *packages)},
+        "git": _git_state(),
+        "cpu_threads": torch.get_num_threads(),
+        "gpus": gpus,
+    }
+
+
+def _git_state() -> str:
+    """Return the commit of the code, with `-dirty` if it was changed; empty for an installed package."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip()
+
+
+def require_trained(run: Run) -> None:
+    """Raise unless the fine-tuned model of a run is there.
+
+    Raises:
+        VlmFinetuneError: tells how to finish the run.
+    """
+    if not run.is_trained:
+        raise VlmFinetuneError(
+            f"{run.path} holds an unfinished run. Expected {MANIFEST} in it; give the `vlm finetune` command again to finish."
+        )

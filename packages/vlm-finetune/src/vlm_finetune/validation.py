@@ -1,0 +1,47 @@
+"""Scores on the validation split that decide which epoch is kept."""
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch.nn import functional
+from vlm_data.dataset import UNLABELLED, ImageDataset
+from vlm_models.classifier import Classifier
+from vlm_models.inference import image_features, map_images
+
+
+@dataclasses.dataclass
+class Validator:
+    """Scores classifiers on one data set; with a frozen encoder its features are extracted once.
+
+    Attributes:
+        dataset: the validation split.
+        frozen_encoder: whether all classifiers share one unchanging image tower.
+    """
+
+    dataset: ImageDataset
+    frozen_encoder: bool = False
+    _features: torch.Tensor | None = None
+
+    def score(self, classifier: Classifier, device: torch.device) -> tuple[float, float]:
+        """Return (accuracy in [0, 1], mean negative log-likelihood in nats) over the labelled samples."""
+        logits = torch.from_numpy(self._logits(classifier, device)).double()
+        labels = torch.from_numpy(self.dataset.labels)
+        known = labels != UNLABELLED
+        if not known.any():
+            return 0.0, float("inf")
+        correct = logits[known].argmax(dim=1) == labels[known]
+        return correct.double().mean().item(), functional.cross_entropy(logits[known], labels[known]).item()
+
+    def _logits(self, classifier: Classifier, device: torch.device) -> np.ndarray:
+        encoder = classifier.encoder
+        if not self.frozen_encoder:
+            training = classifier.training
+            classifier.eval()
+            logits = map_images(classifier, self.dataset, encoder.preprocess, device=device)
+            classifier.train(training)
+            return logits
+        if self._features is None:
+            self._features = torch.from_numpy(image_features(encoder, self.dataset, encoder.preprocess, device))
+        with torch.inference_mode():
+            return classifier.head(self._features.to(device)).float().cpu().numpy()

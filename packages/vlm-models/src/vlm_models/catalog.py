@@ -1,0 +1,50 @@
+"""From a model spec to a model: `tiny`, `openclip:ViT-B-32/laion2b_s34b_b79k`, `run:DIR`."""
+
+import torch
+from vlm_data.errors import CallError, unknown_name
+from vlm_data.registry import Registry
+
+from vlm_models.classifier import Classifier
+from vlm_models.interface import DualEncoder, FamilyInfo
+
+REGISTRY = Registry("vlm_models.families", "model family")
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def family_info(name: str) -> FamilyInfo:
+    """Return what is known about a family before anything is loaded."""
+    return REGISTRY.load(name).INFO
+
+
+def load_model(
+    spec: str, device: torch.device | str = "cpu", precision: str = "fp32"
+) -> DualEncoder | Classifier:
+    """Load a model from its spec, in evaluation mode.
+
+    Args:
+        spec: `FAMILY` or `FAMILY:SOURCE`. `run:` and `file:` give back what was saved, a classifier if it had a head.
+        device: where to put it.
+        precision: type of the floating-point weights, `fp32`, `bf16` or `fp16`.
+
+    Raises:
+        CallError: for an unknown family, architecture, tag or precision; the nearest valid name is offered.
+        CheckpointError: if weights do not fit.
+
+    Example:
+        >>> load_model("tiny").embedding_dim
+        64
+    """
+    if precision not in PRECISIONS:
+        raise unknown_name("precision", precision, PRECISIONS)
+    family, _, source = spec.partition(":")
+    model = REGISTRY.load(family).load(source)
+    return model.to(device=device, dtype=PRECISIONS[precision]).eval()
+
+
+def load_encoder(spec: str, device: torch.device | str = "cpu", precision: str = "fp32") -> DualEncoder:
+    """Load the towers of a model; a head saved with it is dropped."""
+    model = load_model(spec, device, precision)
+    encoder = model.encoder if isinstance(model, Classifier) else model
+    if not isinstance(encoder, DualEncoder):
+        raise CallError(f"{spec} is not a dual encoder; expected a model with an image and a text tower.")
+    return encoder

@@ -1,0 +1,1 @@
+"""How the embedded model was pre-trained: rendered digits, their captions, and three training stages."""

@@ -1,0 +1,64 @@
+"""From class names and templates to the weights of a classification head."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+from vlm_data.errors import CallError
+from vlm_data.text import prompts
+
+from vlm_models.classifier import ZERO_SHOT, Classifier, LinearHead
+from vlm_models.interface import DualEncoder
+
+_TEXT_BATCH = 512
+
+
+def head_weights(text_features: Float[Tensor, "c t d"], logit_scale: Float[Tensor, ""]) -> Float[Tensor, "c d"]:
+    """Average the prompts of each class into one direction and bake the logit scale in.
+
+    `u = e / ||e||` for every prompt, `m = mean_t u`, `w = s m / ||m||` (Radford et al. 2021, section 3.1.4;
+    Wortsman et al. 2022, section 2).
+
+    Args:
+        text_features: raw text features of c classes and t templates.
+        logit_scale: multiplicative scale s.
+
+    Example:
+        >>> head_weights(torch.tensor([[[2.0, 0.0], [8.0, 0.0]]]), torch.tensor(100.0))
+        tensor([[100.,   0.]])
+    """
+    mean = functional.normalize(text_features.float(), dim=-1).mean(dim=1)
+    return logit_scale.float() * functional.normalize(mean, dim=-1)
+
+
+@torch.no_grad()
+def zero_shot_head(model: DualEncoder, class_names: Sequence[str], templates: Sequence[str]) -> LinearHead:
+    """Build the zero-shot head of a model: weight `head_weights`, bias zero.
+
+    Every prompt is encoded once, in batches over all classes.
+
+    Raises:
+        CallError: if there is no class or a template lacks `{c}`.
+
+    Example:
+        >>> from vlm_models import load_model
+        >>> zero_shot_head(load_model("tiny"), ["zero", "one"], ["the digit {c}"]).weight.shape
+        torch.Size([2, 64])
+    """
+    if not class_names:
+        raise CallError("no class names were given; a zero-shot head needs at least one.")
+    device = next(model.parameters()).device
+    tokens = model.tokenize([text for texts in prompts(class_names, templates) for text in texts])
+    was_training = model.training
+    model.eval()
+    features = torch.cat([model.encode_text(part.to(device)).float() for part in tokens.split(_TEXT_BATCH)])
+    model.train(was_training)
+    weight = head_weights(features.view(len(class_names), len(templates), -1), model.logit_scale)
+    return LinearHead(weight)
+
+
+def zero_shot_classifier(model: DualEncoder, class_names: Sequence[str], templates: Sequence[str]) -> Classifier:
+    """Return the model with its zero-shot head."""
+    return Classifier(model, zero_shot_head(model, class_names, templates), ZERO_SHOT, class_names, templates)
