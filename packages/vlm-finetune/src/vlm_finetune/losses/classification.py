@@ -1,8 +1,8 @@
 """The loss of classifiers with a linear head."""
 
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn import functional
 
 from vlm_finetune.losses.precision import widen
 
@@ -25,4 +25,4 @@ def classification(
         tensor(1.3863)
     """
     (wide,) = widen(logits)
-    return F.cross_entropy(wide, labels, label_smoothing=label_smoothing)
+    return functional.cross_entropy(wide, labels, label_smoothing=label_smoothing)

@@ -1,8 +1,8 @@
 """The contrastive loss of image-text pairs, the one dual encoders are pretrained with."""
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from vlm_finetune.losses.logits import PairLogits, pair_logits
 
@@ -53,6 +53,6 @@ def contrastive_from_logits(pairs: PairLogits, *, label_smoothing: float = 0.0) 
         >>> contrastive_from_logits(pair_logits(torch.eye(2), torch.eye(2), 1.0), label_smoothing=1.0)
         tensor(0.8133)
     """
-    per_image = F.cross_entropy(pairs.logits_per_image, pairs.targets, label_smoothing=label_smoothing)
-    per_text = F.cross_entropy(pairs.logits_per_text, pairs.targets, label_smoothing=label_smoothing)
+    per_image = functional.cross_entropy(pairs.logits_per_image, pairs.targets, label_smoothing=label_smoothing)
+    per_text = functional.cross_entropy(pairs.logits_per_text, pairs.targets, label_smoothing=label_smoothing)
     return (per_image + per_text) / 2

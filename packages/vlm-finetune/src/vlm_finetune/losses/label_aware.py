@@ -8,9 +8,9 @@ forms keep the plain one's average over rows, directions and processes, and equa
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+from torch.nn import functional
 
 from vlm_data.errors import CallError
 from vlm_finetune.gather import gather_rows
@@ -40,8 +40,8 @@ def contrastive_soft_targets(
     """
     same = same_class(labels)
     pairs = pair_logits(image_features, text_features, logit_scale)
-    targets = same / same.sum(dim=1, keepdim=True)
-    return _mean_of_directions(pairs, lambda logits: F.cross_entropy(logits, targets.to(logits.dtype)))
+    targets = _shares(same, pairs.logits_per_image.dtype)
+    return _mean_of_directions(pairs, lambda logits: functional.cross_entropy(logits, targets))
 
 
 def contrastive_without_collisions(
@@ -61,9 +61,9 @@ def contrastive_without_collisions(
     """
     same = same_class(labels)
     pairs = pair_logits(image_features, text_features, logit_scale)
-    removed = same & ~F.one_hot(pairs.targets, same.shape[1]).bool()
+    removed = same & ~functional.one_hot(pairs.targets, same.shape[1]).bool()
     return _mean_of_directions(
-        pairs, lambda logits: F.cross_entropy(logits.masked_fill(removed, -torch.inf), pairs.targets)
+        pairs, lambda logits: functional.cross_entropy(logits.masked_fill(removed, -torch.inf), pairs.targets)
     )
 
 
@@ -91,8 +91,8 @@ def contrastive_exclusive(
     if same.shape[1] < 2:
         raise CallError("the exclusive contrastive loss compares pairs and got one. Use a batch of at least two pairs.")
     pairs = pair_logits(image_features, text_features, logit_scale)
-    weights = same / same.sum(dim=1, keepdim=True)
-    return _mean_of_directions(pairs, lambda logits: -(weights.to(logits.dtype) * log_odds(logits)).sum(dim=1).mean())
+    shares = _shares(same, pairs.logits_per_image.dtype)
+    return _mean_of_directions(pairs, lambda logits: -(shares * log_odds(logits)).sum(dim=1).mean())
 
 
 def log_odds(logits: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
@@ -105,7 +105,7 @@ def log_odds(logits: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
         >>> log_odds(torch.tensor([[300.0, 0.0]], dtype=torch.float64))
         tensor([[ 300., -300.]], dtype=torch.float64)
     """
-    largest = F.one_hot(logits.argmax(dim=1), logits.shape[1]).bool()
+    largest = functional.one_hot(logits.argmax(dim=1), logits.shape[1]).bool()
     others = logits.masked_fill(largest, -torch.inf).logsumexp(dim=1, keepdim=True)
     log_p = logits.log_softmax(dim=1)
     # the argument is 0 where p is large, so that the branch not taken has no infinite gradient
@@ -121,6 +121,10 @@ def same_class(labels: Int64[Tensor, " b"]) -> Bool[Tensor, "b n"]:
         tensor([ True, False,  True])
     """
     return labels[:, None] == gather_rows(labels)[None, :]
+
+
+def _shares(same: Tensor, dtype: torch.dtype) -> Tensor:
+    return same.to(dtype) / same.sum(dim=1, keepdim=True)
 
 
 def _mean_of_directions(pairs: PairLogits, loss: Callable[[Tensor], Tensor]) -> Tensor:

@@ -1,9 +1,9 @@
 """Distillation of a dual encoder from its own slowly moving average."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from vlm_finetune.losses.logits import PairLogits, pair_logits
 
@@ -70,5 +70,5 @@ def teacher_entropy(teacher: PairLogits) -> Float[Tensor, ""]:
 
 
 def _cross_entropy(student: Tensor, teacher: Tensor) -> Tensor:
-    # F.cross_entropy goes through log_softmax: at scale 100 the reference's log(softmax) is log(0)
-    return F.cross_entropy(student, teacher.detach().softmax(dim=1).to(student.dtype))
+    # functional.cross_entropy goes through log_softmax: at scale 100 the reference's log(softmax) is log(0)
+    return functional.cross_entropy(student, teacher.detach().softmax(dim=1).to(student.dtype))
