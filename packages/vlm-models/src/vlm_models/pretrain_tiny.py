@@ -16,10 +16,10 @@ import open_clip
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import save
+
 from vlm_data.datasets import digits
 from vlm_data.digits.shifts import white_on_black
 from vlm_data.files import write_bytes, write_text
-
 from vlm_models.pretraining.caption_grammar import grammar_words
 from vlm_models.pretraining.checks import ink_naming_accuracy, zero_shot_accuracy
 from vlm_models.pretraining.images import CURRICULUM, Chunk, draw_chunk
@@ -83,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and pre-train."""
     parser = argparse.ArgumentParser(prog="python -m vlm_models.pretrain_tiny", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="directory for the three files")
-    parser.add_argument("--seed", type=int, default=SEED, help="seed of everything (default: that of the shipped weights)")
+    parser.add_argument(
+        "--seed", type=int, default=SEED, help="seed of everything (default: that of the shipped weights)"
+    )
     parser.add_argument("--images", type=int, default=IMAGES, help="rendered images (default: %(default)s)")
     parser.add_argument("--text-steps", type=int, default=TEXT_STEPS, help="steps of stage 2 (default: %(default)s)")
     given = parser.parse_args(arguments)

@@ -13,8 +13,10 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import load_file
 from torch import Tensor
+
 from vlm_data.preprocess import Preprocess
 
+EMBEDDING_DIM = 64
 CONTEXT_LENGTH = 20
 PREPROCESS = Preprocess(32)
 CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE = "config.json", "merges.txt.gz", "weights.safetensors"
@@ -29,7 +31,7 @@ def architecture(vocabulary_size: int) -> dict[str, Any]:
         8
     """
     return {
-        "embed_dim": 64,
+        "embed_dim": EMBEDDING_DIM,
         "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 64, "layers": 4, "head_width": 16, "mlp_ratio": 4.0},
         "text_cfg": {
             "context_length": CONTEXT_LENGTH,

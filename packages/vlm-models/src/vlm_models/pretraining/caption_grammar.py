@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int64
+
 from vlm_data.asset import asset_lines
 from vlm_data.digits.colours import COLOUR_NAMES
 
@@ -44,7 +45,7 @@ def draw_captions(
 
     Example:
         >>> draw_captions(np.array([7, 7]), np.array([0, 0]), np.array([5, 5]), np.random.default_rng(1))
-        ['an image of the number 7 in red on a black background', 'a photo of the number seven in red on black']
+        ['a photo of the number seven in red', 'a red seven on black']
     """
     n = len(digits)
     kinds = rng.choice(len(_KINDS), n, p=_KIND_SHARES)

@@ -7,11 +7,11 @@ from jaxtyping import Float, Int64, UInt8
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 from torch.nn import functional
+
 from vlm_data.digits.colours import COLOUR_NAMES, PALETTE, paint
 from vlm_data.digits.glyph_bank import GLYPH_EXTENT, glyphs
 from vlm_data.digits.rendering import draw_placement, place
 from vlm_data.digits.shifts import Pictures
-
 from vlm_models.pretraining.caption_grammar import DIGIT_WORDS, PLAIN
 from vlm_models.tiny import PREPROCESS
 

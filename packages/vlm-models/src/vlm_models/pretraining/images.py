@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
+
 from vlm_data.digits.corruptions import box_blur
 from vlm_data.digits.shifts import Pictures, draw_rendered
-
 from vlm_models.pretraining.caption_grammar import draw_captions
 
 _PART = 2000
@@ -74,9 +74,8 @@ def draw_chunk(n: int, difficulty: Difficulty, rng: np.random.Generator, fonts: 
     parts = [_draw_part(min(_PART, n - start), difficulty, rng, fonts) for start in range(0, n, _PART)]
     images, digits, ink, ground = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     captions = draw_captions(digits, ink, ground, rng)
-    tensors = (torch.from_numpy(array) for array in (images.transpose(0, 3, 1, 2), digits, ink, ground))
-    pixels, *names = tensors
-    return Chunk(pixels.contiguous(), *names, captions)
+    pixels = torch.from_numpy(images.transpose(0, 3, 1, 2)).contiguous()
+    return Chunk(pixels, torch.from_numpy(digits), torch.from_numpy(ink), torch.from_numpy(ground), captions)
 
 
 def _draw_part(n: int, difficulty: Difficulty, rng: np.random.Generator, fonts: str) -> tuple[np.ndarray, ...]:

@@ -15,10 +15,10 @@ from jaxtyping import Float, Int64
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 from torch.nn import functional
-from vlm_data.digits.colours import COLOUR_NAMES
 
+from vlm_data.digits.colours import COLOUR_NAMES
 from vlm_models.pretraining.images import Chunk
-from vlm_models.tiny import PREPROCESS
+from vlm_models.tiny import EMBEDDING_DIM, PREPROCESS
 
 Report = Callable[[str], None]
 _CONTRASTIVE_BATCH = 128
@@ -61,12 +61,10 @@ def _train(
 
 
 def _batches(n: int, size: int, steps: int, rng: np.random.Generator) -> Iterator[Int64[Tensor, " b"]]:
-    per_pass = max(1, n // size)
-    for step in range(steps):
-        if step % per_pass == 0:
-            order = torch.from_numpy(rng.permutation(n))
-        start = (step % per_pass) * size
-        yield order[start : start + size]
+    per_pass = n // size
+    for done in range(0, steps, per_pass):
+        order = torch.from_numpy(rng.permutation(n))
+        yield from order.split(size)[: min(per_pass, steps - done)]
 
 
 def supervise_image_tower(
@@ -77,9 +75,8 @@ def supervise_image_tower(
     The loss is CE(digit) + 0.3 (CE(ink) + CE(ground)); without the colour heads the model cannot name colours later.
     Chunks are visited in order, twice each. The cosine spans 1.3 times the steps, so the rate stays high at the end.
     """
-    heads = nn.utils.skip_init(nn.Linear, clip.visual.output_dim, 10 + 2 * len(COLOUR_NAMES))
-    nn.init.zeros_(heads.weight)
-    nn.init.zeros_(heads.bias)
+    heads = nn.utils.skip_init(nn.Linear, EMBEDDING_DIM, 10 + 2 * len(COLOUR_NAMES))
+    heads.load_state_dict({name: torch.zeros_like(value) for name, value in heads.state_dict().items()})
     steps = [_PASSES * len(chunk) // _SUPERVISED_BATCH for chunk in chunks]
 
     def losses() -> Iterator[Tensor]:
@@ -106,10 +103,10 @@ def describe_frozen_images(
 ) -> None:
     """Stage 2: the text tower and the logit scale learn to match captions to the features of the finished image tower.
 
-    The token table is enlarged tenfold first: at its initial scale positions outweigh words and all captions look alike.
+    The token table is enlarged tenfold first: at its initial scale all captions look alike to the text tower.
     """
     with torch.no_grad():
-        clip.token_embedding.weight.mul_(_TOKEN_GAIN)
+        clip.get_parameter("token_embedding.weight").mul_(_TOKEN_GAIN)
         parts = PREPROCESS.normalise(chunk.images).split(1000)
         features = torch.cat([clip.encode_image(part, normalize=True) for part in parts])
     tokens = tokenizer(chunk.captions)
