@@ -30,13 +30,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb") as handle:
+        with open(temporary, "r+b") as handle:  # Windows refuses to sync what is open for reading only
             os.fsync(handle.fileno())
         os.replace(temporary, target)
     except OSError as error:
+        where = f" ({error.filename})" if error.filename and Path(error.filename) not in (target, temporary) else ""
         raise VlmError(
-            f"cannot write {target}: {error.strerror or error}. "
-            "Nothing was left under that name. Free some space or choose a writable folder with --out."
+            f"cannot write {target}: {error.strerror or error}{where}. What was there before is unchanged, no part of "
+            "the new file was left. Free some space or choose a writable folder with --out."
         ) from error
     finally:
         with contextlib.suppress(OSError):
