@@ -21,16 +21,27 @@ class ImageDataset(Protocol):
     Attributes:
         name: for example `digits` or `digits/invert`.
         split: `train`, `val` or `test`.
-        ids: one unique name per image, stable between runs and machines; images of a shift keep the id of their clean original.
+        ids: one unique name per image, stable between runs and machines; images of a shift keep the id of their
+            clean original.
         labels: (n,) index into the class names of the benchmark, `UNLABELLED` where unknown.
-        captions: for each image the texts that describe it; empty when captions are made from class names and templates.
+        captions: for each image the texts that describe it; empty when captions are made from class names and
+            templates.
     """
 
-    name: str
-    split: str
-    ids: tuple[str, ...]
-    labels: Int64[np.ndarray, " n"]
-    captions: tuple[tuple[str, ...], ...]
+    @property
+    def name(self) -> str: ...  # noqa: D102  (the class docstring describes the attributes)
+
+    @property
+    def split(self) -> str: ...  # noqa: D102
+
+    @property
+    def ids(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def labels(self) -> Int64[np.ndarray, " n"]: ...  # noqa: D102
+
+    @property
+    def captions(self) -> tuple[tuple[str, ...], ...]: ...  # noqa: D102
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -57,7 +68,7 @@ class ImageDataset(Protocol):
 def _digest(dataset: ImageDataset, contents: Sequence[bytes]) -> str:
     digest = hashlib.sha256(repr((dataset.ids, dataset.captions)).encode() + dataset.labels.tobytes())
     for content in contents:
-        digest.update(content)
+        digest.update(len(content).to_bytes(8, "little") + content)
     return digest.hexdigest()[:16]
 
 
@@ -122,15 +133,16 @@ class FileDataset:
         return len(self.ids)
 
     def image(self, index: int) -> Image.Image:
-        """Decode one file as RGB.
+        """Decode one file as RGB; of 16-bit grey values the upper eight bits are kept, transparency is dropped.
 
         Raises:
-            UnreadableImageError: if the file is missing, truncated or not an image; the message names it.
+            UnreadableImageError: if the file is missing, truncated, not an image, or has 32-bit values, whose range
+                is not known; the message names it.
         """
         path = self.paths[index]
         try:
             with Image.open(path) as image:
-                return image.convert("RGB")
+                return _as_rgb(image)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise UnreadableImageError(
                 f"cannot decode {path} (sample {self.ids[index]!r} of {self.name}/{self.split}): {error}. "
@@ -155,5 +167,13 @@ class FileDataset:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits of ids, labels, captions and file sizes (contents are not read)."""
-        return _digest(self, [str(path.stat().st_size).encode() for path in self.paths])
+        """Sixteen hexadecimal digits of ids, labels, captions and file sizes (contents are not read; 0 if missing)."""
+        return _digest(self, [str(path.stat().st_size if path.exists() else 0).encode() for path in self.paths])
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # Pillow would clip at 255: a white picture, without a warning
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixel mode {image.mode!r} has no known range, save it with 8 or 16 bits per channel")
+    return image.convert("RGB")
