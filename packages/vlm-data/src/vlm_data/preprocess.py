@@ -7,7 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vlm_data.errors import unknown_name
 from vlm_data.files import text_hash
+
+INTERPOLATIONS = ("bicubic", "bilinear", "nearest")
+RESIZES = ("shortest", "squash")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +23,11 @@ class Preprocess:
         mean: per channel, in units of pixel values scaled to [0, 1].
         std: per channel, in the same units.
         interpolation: `"bicubic"`, `"bilinear"` or `"nearest"`.
-        resize: `"shortest"` scales the shorter side to `size` and crops the centre; `"squash"` ignores the aspect ratio.
+        resize: `"shortest"` scales the shorter side to `size` and crops the centre; `"squash"` ignores the aspect
+            ratio.
+
+    Raises:
+        CallError: for another interpolation or resize; an unknown word must not fall back to a default in silence.
     """
 
     size: int
@@ -27,6 +35,12 @@ class Preprocess:
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     interpolation: str = "bicubic"
     resize: str = "shortest"
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in INTERPOLATIONS:
+            raise unknown_name("interpolation", self.interpolation, INTERPOLATIONS)
+        if self.resize not in RESIZES:
+            raise unknown_name("resize", self.resize, RESIZES)
 
     @property
     def hash(self) -> str:
