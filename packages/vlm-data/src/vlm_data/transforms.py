@@ -1,6 +1,7 @@
 """From a decoded image to the uint8 tensor a model is fed with; normalisation happens later, on the device."""
 
 import math
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -11,6 +12,8 @@ from torchvision.transforms.v2 import functional
 
 from vlm_data.errors import unknown_name
 from vlm_data.preprocess import Preprocess
+
+_pillow: Any = functional  # works on Pillow images too, its annotations know tensors only
 
 AUGMENTATIONS = ("none", "crop")
 
@@ -25,9 +28,9 @@ def evaluation_transform(image: Image.Image, preprocess: Preprocess) -> UInt8[Te
     mode = InterpolationMode(preprocess.interpolation)
     size = preprocess.size
     if preprocess.resize == "squash":
-        return functional.pil_to_tensor(functional.resize(image, [size, size], mode))
-    resized = functional.resize(image, [size], mode)
-    return functional.pil_to_tensor(functional.center_crop(resized, [size, size]))
+        return _pillow.pil_to_tensor(_pillow.resize(image, [size, size], mode))
+    resized = _pillow.resize(image, [size], mode)
+    return _pillow.pil_to_tensor(_pillow.center_crop(resized, [size, size]))
 
 
 def random_crop(
@@ -46,7 +49,7 @@ def random_crop(
     top, left, box_height, box_width = _draw_box(width, height, rng, scale)
     mode = InterpolationMode(preprocess.interpolation)
     size = [preprocess.size, preprocess.size]
-    return functional.pil_to_tensor(functional.resized_crop(image, top, left, box_height, box_width, size, mode))
+    return _pillow.pil_to_tensor(_pillow.resized_crop(image, top, left, box_height, box_width, size, mode))
 
 
 def _draw_box(
