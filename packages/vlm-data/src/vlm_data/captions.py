@@ -37,8 +37,8 @@ class Captioner:
         Raises:
             CallError: if the image has neither a caption nor a label.
         """
-        if dataset.captions:
-            own = dataset.captions[index]
+        own = dataset.captions[index] if dataset.captions else ()
+        if own:
             return own[int(rng.integers(len(own)))]
         label = int(dataset.labels[index])
         if label == UNLABELLED:
