@@ -1,7 +1,7 @@
 """Errors of the house: every message says what is wrong, what was expected and what to do."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class VlmError(Exception):
@@ -46,3 +46,14 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
     guess = f" Did you mean {near[0]!r}?" if near else ""
     listed = f" Known: {', '.join(names)}." if names else ""
     return CallError(f"unknown {kind} {name!r}.{guess}{listed}{' ' + hint if hint else ''}")
+
+
+def listing(names: Sequence[object], most: int = 5) -> str:
+    """Return the first names, quoted, and how many more there are: for messages about many things.
+
+    Example:
+        >>> listing(["a", "b", "c"], most=2)
+        "'a', 'b' and 1 more"
+    """
+    shown = ", ".join(repr(str(name)) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

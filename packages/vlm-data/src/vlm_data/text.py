@@ -32,7 +32,9 @@ def prompts(class_names: Sequence[str], templates: Sequence[str]) -> list[list[s
         raise CallError("no prompt templates were given; expected at least one, such as 'a photo of a {c}.'")
     for template in templates:
         if PLACEHOLDER not in template:
-            raise CallError(f"template {template!r} has no {{c}} where the class name goes; write e.g. 'a photo of a {{c}}.'")
+            raise CallError(
+                f"template {template!r} has no {{c}} where the class name goes; write e.g. 'a photo of a {{c}}.'"
+            )
     return [[fill(template, name) for template in templates] for name in class_names]
 
 
