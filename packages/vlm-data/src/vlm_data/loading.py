@@ -8,6 +8,7 @@ is the same whether one process reads it or eight do.
 import dataclasses
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from vlm_data.captions import Captioner
 from vlm_data.dataset import ArrayDataset, ImageDataset
-from vlm_data.errors import CallError
+from vlm_data.errors import CallError, VlmError
 from vlm_data.preprocess import Preprocess
 from vlm_data.transforms import evaluation_transform, training_transform
 
@@ -43,10 +44,18 @@ class Batch:
         images, labels = (t.to(device, non_blocking=True) for t in (self.images, self.labels))
         return Batch(self.indices, images, labels, self.captions)
 
+    def pin_memory(self) -> "Batch":
+        """Move the tensors to page-locked memory; `DataLoader` calls this so that copies to a GPU overlap with work."""
+        return Batch(self.indices, self.images.pin_memory(), self.labels.pin_memory(), self.captions)
+
 
 @dataclasses.dataclass(frozen=True)
 class _Fetcher:
-    """Turns lists of indices into batches; `DataLoader` calls `__getitems__` once per batch."""
+    """Turns lists of indices into batches; `DataLoader` calls `__getitems__` once per batch.
+
+    An error a user can repair is returned, not raised: `DataLoader` would wrap the message of what a worker raises
+    in that worker's traceback.
+    """
 
     dataset: ImageDataset
     preprocess: Preprocess
@@ -58,10 +67,15 @@ class _Fetcher:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        rows = np.asarray(indices, dtype=np.int64)
+    def __getitems__(self, indices: Sequence[int]) -> Batch | VlmError:
+        try:
+            return self._batch(np.asarray(indices, dtype=np.int64))
+        except VlmError as error:
+            return error
+
+    def _batch(self, rows: Int64[np.ndarray, " b"]) -> Batch:
         draws = self.augmentation != "none" or self.captioner is not None
-        rngs = [np.random.default_rng((self.seed, self.epoch, int(i))) for i in rows] if draws else []
+        rngs = [sample_rng(self.seed, self.epoch, int(i)) for i in rows] if draws else []
         captions = (
             tuple(self.captioner.draw(self.dataset, int(i), rng) for i, rng in zip(rows, rngs, strict=True))
             if self.captioner
@@ -84,14 +98,14 @@ class _Fetcher:
         )
 
 
-def _identity(batch: Batch) -> Batch:
+def _identity(batch: Any) -> Any:  # already collated; `DataLoader` annotates a list of samples
     return batch
 
 
 def _loader(fetcher: _Fetcher, batches: list[list[int]], workers: int | None) -> Iterator[Batch]:
     if workers is None:
         workers = 0 if isinstance(fetcher.dataset, ArrayDataset) else min(8, (os.cpu_count() or 2) - 1, len(batches))
-    loader: DataLoader[Batch] = DataLoader(
+    loader: DataLoader[Batch | VlmError] = DataLoader(
         fetcher,  # type: ignore[arg-type]  # map-style by __getitems__, which torch prefers over __getitem__
         batch_sampler=batches,
         collate_fn=_identity,
@@ -99,7 +113,23 @@ def _loader(fetcher: _Fetcher, batches: list[list[int]], workers: int | None) ->
         generator=torch.Generator(),  # own generator: making the iterator must not draw from the global one
         pin_memory=torch.cuda.is_available(),
     )
-    return iter(loader)
+    for batch in loader:
+        if isinstance(batch, VlmError):
+            raise batch
+        yield batch
+
+
+def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """Return the generator of everything drawn for one sample in one epoch.
+
+    The index is a spawn key because `SeedSequence` pads with zeros: the plain entropy (seed, epoch, 0) is the entropy
+    (seed, epoch) of `epoch_order`.
+
+    Example:
+        >>> sample_rng(0, 0, index=0).random() == np.random.default_rng((0, 0)).random()
+        False
+    """
+    return np.random.default_rng(np.random.SeedSequence((seed, epoch), spawn_key=(index,)))
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> Int64[np.ndarray, " n"]:
@@ -166,7 +196,13 @@ def evaluation_batches(
     world: int = 1,
     workers: int | None = None,
 ) -> Iterator[Batch]:
-    """Yield each sample of the data set once, in order; process `rank` of `world` gets every `world`-th batch."""
+    """Yield each sample of the data set once, in order; process `rank` of `world` gets every `world`-th batch.
+
+    Raises:
+        CallError: for a batch size below one.
+    """
+    if batch_size < 1:
+        raise CallError(f"--batch-size is {batch_size}; expected at least 1.")
     starts = range(rank * batch_size, len(dataset), world * batch_size)
     batches = [list(range(start, min(start + batch_size, len(dataset)))) for start in starts]
     return _loader(_Fetcher(dataset, preprocess), batches, workers) if batches else iter(())
