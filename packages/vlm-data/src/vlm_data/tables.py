@@ -91,7 +91,8 @@ class Predictions:
             "confidence": pa.array(self.confidences.astype(np.float32), pa.float32()),
             "logits": pa.FixedSizeListArray.from_arrays(flat, self.logits.shape[1]),
         }
-        header = {"vlm_table": "predictions", "schema_version": _SCHEMA_VERSION, "meta": json.dumps(dict(self.meta))}
+        meta = json.dumps(dict(self.meta), sort_keys=True)
+        header = {"vlm_table": "predictions", "schema_version": _SCHEMA_VERSION, "meta": meta}
         table = pa.table(columns).replace_schema_metadata(header)
         with replacing(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
@@ -113,6 +114,11 @@ class Predictions:
         header = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
         if header.get("vlm_table") != "predictions":
             raise VlmDataError(f"{Path(path)} is parquet, but not a table of predictions written by a run.")
+        if header.get("schema_version") != _SCHEMA_VERSION:
+            raise VlmDataError(
+                f"{Path(path)} has predictions of schema version {header.get('schema_version')}; this version reads "
+                f"{_SCHEMA_VERSION}. Read it with the version that wrote it, or make the predictions again."
+            )
         logits = table["logits"].combine_chunks()
         return cls(
             tuple(table["id"].to_pylist()),
