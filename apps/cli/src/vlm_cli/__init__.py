@@ -1,1 +1,1 @@
-"""The command line: vlm finetune, evaluate, interpolate, report."""
+"""The command line `vlm`: parse, call one library function, show."""

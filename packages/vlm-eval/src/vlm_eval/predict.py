@@ -1,9 +1,11 @@
 """From a model and a data set to a table of predictions; from here on no metric needs a model."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from vlm_data.benchmark import EvaluationSet
 from vlm_data.dataset import ImageDataset
+from vlm_data.errors import VlmDataError
 from vlm_data.files import text_hash
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
@@ -29,7 +31,7 @@ def predict(
         model: the classifier, on the device where it shall run.
         dataset: images with labels; unlabelled samples keep the label -1.
         batch_size: of each process; it does not change the result beyond rounding.
-        meta: facts to keep with the table; those of model and data set are added.
+        meta: facts to keep with the table; names and hashes of model and data set by default.
         progress: told about batches.
 
     Example:
@@ -48,8 +50,29 @@ def predict(
         model, dataset, model.encoder.preprocess, device=device, batch_size=batch_size, progress=progress
     )
     model.train(training)
-    known = {"data": dataset.name, "split": dataset.split, **model_facts(model), **(meta or {})}
+    known = meta or {"data": dataset.name, "split": dataset.split, **model_facts(model)}
     return Predictions(dataset.ids, dataset.labels, logits, known)
+
+
+def load_matching(path: Path | None, facts: Mapping[str, str]) -> Predictions | None:
+    """Return the table at `path` if it is whole and says that the same model saw the same data, else None."""
+    if path is None or not path.exists():
+        return None
+    try:
+        table = Predictions.load(path)
+    except VlmDataError:
+        return None  # damaged: it is computed and written again
+    return table if dict(table.meta) == dict(facts) else None
+
+
+def file_stem(data: str) -> str:
+    """Return the name of a data set as part of a file name.
+
+    Example:
+        >>> file_stem("digits/noise-3"), file_stem("folder:my pets")
+        ('digits-noise-3', 'folder-my-pets')
+    """
+    return "".join(c if c.isalnum() or c in "._" else "-" for c in data).strip("-")
 
 
 def model_facts(model: Classifier) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from vlm_data.benchmark import EvaluationSet
-from vlm_data.errors import CallError, VlmDataError
+from vlm_data.errors import CallError
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
 from vlm_models.classifier import ZERO_SHOT, Classifier, LinearHead
@@ -15,7 +15,7 @@ from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
 from vlm_models.weight_space import check_compatible, interpolate
 from vlm_models.zero_shot import zero_shot_head
 
-from vlm_eval.predict import mixture_hash, model_facts, set_facts
+from vlm_eval.predict import file_stem, load_matching, mixture_hash, model_facts, set_facts
 
 
 class Interpolation:
@@ -35,6 +35,7 @@ class Interpolation:
             )
         self.alphas = tuple(alphas)
         self.device = next(fine_tuned.parameters()).device
+        self.preprocess = fine_tuned.encoder.preprocess
         self._ends = (zero_shot.eval(), fine_tuned.eval())
         self._work = copy.deepcopy(fine_tuned.encoder).eval()
         self._heads = [self._head(alpha) for alpha in self.alphas]
@@ -109,8 +110,9 @@ def evaluate_interpolations(
     for evaluation in sets:
         metas = [{**fact, **set_facts(evaluation)} for fact in facts]
         paths = [out / table_name(meta) if out else None for meta in metas]
-        tables = _existing(paths, metas)
-        if tables is None:
+        found = [load_matching(path, meta) for path, meta in zip(paths, metas, strict=True)]
+        tables = [table for table in found if table is not None]
+        if len(tables) < len(metas):
             interpolation = interpolation or Interpolation(zero_shot, fine_tuned, alphas)
             tables = _compute(interpolation, evaluation, metas, batch_size, progress)
             for table, path in zip(tables, paths, strict=True):
@@ -126,10 +128,9 @@ def table_name(meta: dict[str, str]) -> str:
         >>> table_name({"data": "digits/noise-3", "split": "test", "alpha": "0.5"})
         'digits-noise-3.test.alpha-0.50.parquet'
     """
-    data = "".join(c if c.isalnum() or c in "._" else "-" for c in meta["data"]).strip("-")
     alpha = float(meta["alpha"])
     digits = f"{alpha:.2f}" if round(alpha, 2) == alpha else f"{alpha:g}"
-    return f"{data}.{meta['split']}.alpha-{digits}.parquet"
+    return f"{file_stem(meta['data'])}.{meta['split']}.alpha-{digits}.parquet"
 
 
 def _mixture_facts(zero_shot: Classifier, fine_tuned: Classifier, alphas: Sequence[float]) -> list[dict[str, str]]:
@@ -146,22 +147,6 @@ def _mixture_facts(zero_shot: Classifier, fine_tuned: Classifier, alphas: Sequen
     ]
 
 
-def _existing(paths: Sequence[Path | None], metas: Sequence[dict[str, str]]) -> list[Predictions] | None:
-    """Load the tables if all are there and were made by the same models from the same data."""
-    tables = []
-    for path, meta in zip(paths, metas, strict=True):
-        if path is None or not path.exists():
-            return None
-        try:
-            table = Predictions.load(path)
-        except VlmDataError:
-            return None
-        if dict(table.meta) != meta:
-            return None
-        tables.append(table)
-    return tables
-
-
 def _compute(
     interpolation: Interpolation,
     evaluation: EvaluationSet,
@@ -173,7 +158,7 @@ def _compute(
     logits = map_images(
         interpolation.logits,
         dataset,
-        interpolation._ends[1].encoder.preprocess,
+        interpolation.preprocess,
         device=interpolation.device,
         batch_size=batch_size,
         progress=progress,

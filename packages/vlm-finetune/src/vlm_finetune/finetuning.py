@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import PartialState
 from vlm_data import load_benchmark
 from vlm_data.benchmark import Benchmark
 from vlm_data.captions import Captioner
@@ -21,6 +21,7 @@ from vlm_models.inference import image_features
 from vlm_models.zero_shot import zero_shot_classifier
 
 from vlm_finetune.batches import FeatureBatches, ImageBatches, TrainingBatches
+from vlm_finetune.devices import accelerator
 from vlm_finetune.loop import Loop
 from vlm_finetune.method import Method, Phase
 from vlm_finetune.recipe import METHODS, Recipe
@@ -29,8 +30,9 @@ from vlm_finetune.run import LOG, RESUME, Run, start_run
 from vlm_finetune.run_log import RunLog
 from vlm_finetune.validation import Validator
 
-EpochCallback = Callable[[Classifier], dict[str, Any]]
-"""Called with the model after every epoch; what it returns is added to the epoch's event in the log."""
+EpochCallback = Callable[[Classifier, bool], tuple[dict[str, Any], list[dict[str, Any]]]]
+"""Called after every epoch with the model and whether its encoder is frozen; returns facts for the epoch's event in
+the log, and further events."""
 
 
 def load_data(recipe: Recipe) -> Benchmark:
@@ -75,7 +77,7 @@ def finetune(
         >>> finetune(recipe, tempfile.mkdtemp() + "/run").is_trained
         True
     """
-    run = start_run(recipe, out or default_out(recipe))
+    run = prepare_run(recipe, out or default_out(recipe))
     if run.is_trained:
         return run
     benchmark = benchmark or load_data(recipe)
@@ -86,6 +88,13 @@ def finetune(
         shutil.rmtree(run.path / RESUME, ignore_errors=True)
     training.accelerator.wait_for_everyone()
     return run
+
+
+def prepare_run(recipe: Recipe, out: str | os.PathLike[str], overwrite: bool = False) -> Run:
+    """Create or open the run directory (see `start_run`); with several processes the main one comes first."""
+    state = PartialState()
+    with state.main_process_first():
+        return start_run(recipe, out, overwrite and state.is_main_process)
 
 
 def default_out(recipe: Recipe) -> Path:
@@ -113,7 +122,7 @@ class Training:
         self.benchmark = benchmark
         self.after_epoch = after_epoch
         self.progress = progress
-        self.accelerator = self._new_accelerator()
+        self.accelerator = accelerator(self.recipe.model.precision)
         self.position = Position()
         self.log = RunLog(run.path / LOG, self.accelerator.is_main_process)
 
@@ -128,18 +137,10 @@ class Training:
             if index < first:  # its result is part of the resume point of the later phase
                 continue
             if index:
-                self.accelerator = self._new_accelerator()
+                self.accelerator = accelerator(self.recipe.model.precision)
             self.position = Position(phase=index)
             model = self._fit_phase(phase, model)
         return model
-
-    def _new_accelerator(self) -> Accelerator:
-        precision = {"fp32": "no"}.get(self.recipe.model.precision, self.recipe.model.precision)
-        if precision == "fp16" and not torch.cuda.is_available():
-            raise CallError(
-                "precision fp16 needs a GPU: its loss scaling does not exist on this machine. Use --precision bf16 or fp32."
-            )
-        return Accelerator(mixed_precision=precision, step_scheduler_with_optimizer=False)
 
     def _build(self, phase: Phase, model: Classifier) -> Method:
         steps = ImageBatches(self.benchmark.train, model.encoder.preprocess, phase.training).steps
@@ -162,7 +163,9 @@ class Training:
                     write_weights(classifier.state_dict(), best)
             event = {"event": "epoch", "phase": position.phase, "epoch": position.epoch, "step": position.step}
             event |= {"val_accuracy": accuracy, "val_nll": nll, "best": is_best}
-            self.log.append([event | (self.after_epoch(classifier) if self.after_epoch else {})])
+            facts, events = self.after_epoch(classifier, method.frozen_encoder) if self.after_epoch else ({}, [])
+            place = {key: event[key] for key in ("phase", "epoch", "step")}
+            self.log.append([event | facts, *(place | further for further in events)])
 
         loop = Loop(
             method, batches, phase.training, self.accelerator, self.position, self.log, end_epoch, self.progress

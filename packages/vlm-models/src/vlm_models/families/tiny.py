@@ -4,11 +4,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from vlm_data.errors import CallError
-from vlm_data.preprocess import Preprocess
 
 from vlm_models.checkpoint import load_state
 from vlm_models.interface import FamilyInfo
 from vlm_models.open_clip_encoder import OpenClipEncoder
-from vlm_models.tiny import CONFIG, build_clip, build_tokenizer, shipped_weights
+from vlm_models.tiny import PREPROCESS, build_clip, build_tokenizer, shipped_config, shipped_weights
 
-INFO = FamilyInfo("A 0.36 M parameter CLIP that reads digits; weights ship with the package.", "tiny")
+INFO = FamilyInfo("A 0.36 M parameter CLIP that reads digits; its weights ship with the package.", "tiny")
+
+
+def load(source: str) -> OpenClipEncoder:
+    """Load the shipped weights; `source` must be empty."""
+    if source:
+        raise CallError(f"the model 'tiny' comes in one version; got 'tiny:{source}'. Write tiny.")
+    model = build({"family": "tiny", "config": shipped_config()})
+    load_state(model.clip, shipped_weights(), "tiny")
+    return model
+
+
+def build(architecture: Mapping[str, Any]) -> OpenClipEncoder:
+    """Build the modules with random weights, to be loaded afterwards."""
+    config = architecture["config"]
+    return OpenClipEncoder(
+        build_clip(config),
+        build_tokenizer(),
+        spec="tiny",
+        architecture=architecture,
+        preprocess=PREPROCESS,
+        embedding_dim=config["embed_dim"],
+    )

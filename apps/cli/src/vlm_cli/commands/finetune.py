@@ -1,0 +1,136 @@
+"""`vlm finetune`: base model + benchmark + method -> run, verdict and report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import rich_click
+
+from vlm_cli import options
+from vlm_cli.console import Console
+from vlm_cli.verdict import show_plan, show_verdict
+
+if TYPE_CHECKING:
+    from vlm_finetune import Recipe
+
+EPILOG = """Examples:
+
+\b
+  vlm finetune
+  vlm finetune --method carot --alpha auto
+  vlm finetune --data folder:photos --model openclip:ViT-B-32/laion2b_s34b_b79k
+  vlm finetune --recipe runs/digits-tiny-full-seed0/recipe.toml --seed 1
+"""
+
+
+@click.command(cls=rich_click.RichCommand, epilog=EPILOG)
+@click.option("--model", help="Model spec: tiny, openclip:ARCH/TAG, run:DIR, file:DIR.  [default: tiny]")
+@options.data_options
+@click.option("--method", help="full, linear-probe, lp-ft, flyp, carot.  [default: full]")
+@click.option("--recipe", help="Shipped recipe or TOML file.  [default: the one for model, data and method]")
+@click.option("--set", "assignments", multiple=True, metavar="TABLE.KEY=VALUE", help="Change any setting of the recipe.")
+@click.option("--epochs", type=click.IntRange(min=0), help="Passes over the training images.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help="Samples per optimiser step, over all processes. Contrastive negatives stay within a micro-batch: "
+    "gradient accumulation (--set training.accumulation_steps=N) does not add any.",
+)
+@click.option("--lr", type=float, help="Peak learning rate.")
+@click.option("--seed", type=int, help="Of data order, captions and augmentation.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Of the forward pass.")
+@click.option("--alpha", help="Weight of the fine-tuned model in the interpolated one, or auto.  [default: 0.5]")
+@options.device_option
+@options.out_option
+@options.overwrite_option
+@options.dry_run_option
+@options.output_options
+def command(
+    assignments: tuple[str, ...],
+    recipe: str | None,
+    device: str | None,
+    out: Path | None,
+    overwrite: bool,
+    dry_run: bool,
+    as_json: bool,
+    verbose: bool,
+    debug: bool,
+    **values: Any,
+) -> None:
+    """Fine-tune a model and say what it cost.
+
+    Trains, keeps the epoch with the best validation accuracy, evaluates the zero-shot, the fine-tuned and the
+    interpolated model on the ID test set and on every shift, and writes a report. The same command again goes on
+    where it was stopped; a finished run is not repeated.
+    """
+    console = Console(as_json)
+    console.say("vlm finetune: loading libraries (PyTorch, open_clip), this takes some seconds")
+    from vlm_finetune.finetuning import default_out
+    from vlm_finetune.recipe_files import resolve
+
+    resolved = resolve(recipe, assignments, _tables(values))
+    folder = out or default_out(resolved)
+    if dry_run:
+        show_plan(resolved, folder, console)
+        return
+    _run(resolved, folder, device, overwrite, console)
+
+
+def _run(recipe: "Recipe", out: Path, device: str | None, overwrite: bool, console: Console) -> None:
+    """Walk through one run; every line is one call into a library."""
+    from vlm_eval import results
+    from vlm_eval.evaluation import predict_run, read_verdict
+    from vlm_eval.report import write_report
+    from vlm_eval.tracking import ShiftTracker
+    from vlm_finetune import finetune
+    from vlm_finetune.devices import processes
+    from vlm_finetune.finetuning import load_data, prepare_run, zero_shot_model
+
+    with processes(device) as state:
+        run = prepare_run(recipe, out, overwrite)
+        if run.is_done:
+            console.say(f"{run.path} is finished; these are its results. Use --overwrite to run it again.")
+        else:
+            console.say(f"loading {recipe.data.name} and {recipe.model.spec}")
+            benchmark = load_data(recipe)
+            zero_shot = zero_shot_model(recipe, benchmark, state.device)
+            if not run.is_trained:
+                console.say(f"fine-tuning with {recipe.method} on {state.device}; everything goes to {run.path}")
+                tracker = ShiftTracker(benchmark, zero_shot, recipe.evaluation.track, state.device)
+                finetune(recipe, out, benchmark=benchmark, after_epoch=tracker, progress=console.progress)
+                for name in sorted(tracker.collapsed):
+                    console.say(f"warning: on {name} more than half of the zero-shot ability was lost during training")
+            predict_run(run, benchmark, zero_shot, progress=console.progress)
+        if not state.is_main_process:
+            return
+        verdict = read_verdict(run)
+        if not run.is_done:
+            results.append(run.path.parent / "results.jsonl", verdict.rows)
+            write_report(run.path)
+            run.mark_done()
+    show_verdict(run, verdict, console)
+
+
+def _tables(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Sort the flags that were given into the tables of a recipe."""
+    alpha = values["alpha"]
+    given: dict[str, dict[str, Any]] = {
+        "model": {"spec": values["model"], "precision": values["precision"]},
+        "method": {"name": values["method"]},
+        "data": {
+            "name": values["data"],
+            "root": None if values["data_root"] is None else str(values["data_root"]),
+            "limit": values["limit"],
+            "skip_unreadable": values["skip_unreadable"] or None,
+        },
+        "training": {key: values[key] for key in ("epochs", "batch_size", "lr", "seed")},
+        "evaluation": {"choose_alpha": True} if alpha == "auto" else {"alpha": _number(alpha)},
+    }
+    return {table: {k: v for k, v in keys.items() if v is not None} for table, keys in given.items()}
+
+
+def _number(alpha: str | None) -> float | None:
+    try:
+        return None if alpha is None else float(alpha)
+    except ValueError:
+        raise click.BadParameter(f"{alpha!r} is neither a number in [0, 1] nor auto.", param_hint="--alpha") from None

@@ -1,0 +1,103 @@
+"""What the user sees: messages, progress and tables, from the main process only; with `--json`, one document."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+_PLAIN_EVERY = 5.0
+"""Seconds between two lines of progress when the output is no terminal."""
+
+
+class Console:
+    """Writes messages and progress to stderr, results to stdout.
+
+    Attributes:
+        as_json: print one JSON document on stdout and nothing else there.
+        is_main: whether this process speaks; others are silent.
+    """
+
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.is_main = int(os.environ.get("RANK", "0")) == 0
+        self._bar: Any = None
+        self._stage, self._began, self._told = "", 0.0, 0.0
+
+    def say(self, text: str) -> None:
+        """Write one line of information to stderr."""
+        if self.is_main:
+            self.end_progress()
+            print(text, file=sys.stderr, flush=True)
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Show how far a stage is, with rate and remaining time; fits `vlm_data.progress.Progress`."""
+        if not self.is_main:
+            return
+        name = stage.split(" (loss")[0]
+        if name != self._stage:
+            self.end_progress()
+            self._stage, self._began = name, time.monotonic()
+            self._told = self._began
+        if sys.stderr.isatty():
+            self._draw(stage, done, total)
+        elif time.monotonic() - self._told >= _PLAIN_EVERY:
+            self._told = time.monotonic()
+            rate = done / (self._told - self._began)
+            print(f"{stage} {done}/{total}, {rate:.1f}/s, {(total - done) / rate:.0f} s left", file=sys.stderr, flush=True)
+
+    def end_progress(self) -> None:
+        """Remove a progress bar that is on the screen."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        self._stage = ""
+
+    def _draw(self, stage: str, done: int, total: int) -> None:
+        from rich import progress as bars
+        from rich.console import Console as RichConsole
+
+        if self._bar is None:
+            columns = (
+                bars.TextColumn("{task.description}"),
+                bars.BarColumn(),
+                bars.MofNCompleteColumn(),
+                bars.TextColumn("{task.fields[rate]}"),
+                bars.TimeRemainingColumn(),
+            )
+            self._bar = bars.Progress(*columns, console=RichConsole(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task(stage, total=total, rate="")
+        elapsed = time.monotonic() - self._began
+        rate = f"{done / elapsed:.1f}/s" if elapsed > 0 else ""
+        self._bar.update(self._task, description=stage, completed=done, total=total, rate=rate)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> None:
+        """Print a table to stdout; the first column is text, the others are numbers."""
+        if self.as_json or not self.is_main:
+            return
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console as RichConsole
+        from rich.table import Table
+
+        self.end_progress()
+        drawn = Table(title=title, caption=caption or None, box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
+        for position, column in enumerate(columns):
+            drawn.add_column(column, justify="left" if position == 0 else "right", overflow="fold", max_width=12)
+        for row in rows:
+            drawn.add_row(*row)
+        # A pipe has no width: take what the table needs, so that nothing is cut.
+        width = None if sys.stdout.isatty() else 400
+        RichConsole(width=width, highlight=False, markup=False).print(drawn)
+
+    def document(self, content: Any) -> None:
+        """Print the JSON document of `--json`."""
+        if self.as_json and self.is_main:
+            print(json.dumps(content, indent=2, allow_nan=False))
+
+    def text(self, content: str) -> None:
+        """Print text to stdout, unless `--json` was asked for."""
+        if self.is_main and not self.as_json:
+            self.end_progress()
+            print(content, flush=True)

@@ -1,0 +1,62 @@
+"""The entry point: a group that imports a command only when it is called."""
+
+import importlib
+import sys
+
+import click
+import rich_click
+
+from vlm_cli.failures import report_failure
+
+COMMANDS = {
+    "finetune": "Fine-tune a model and say what it cost: ID, shifts, calibration, interpolation.",
+    "evaluate": "Evaluate models on a benchmark and all its shifts.",
+    "interpolate": "Mix a zero-shot and a fine-tuned model (WiSE-FT), all weights in one pass over the data.",
+    "results": "Read the results database.",
+    "report": "Write the HTML report of a run again from its files.",
+    "data": "List, show and check data sets.",
+    "models": "List and show models.",
+    "recipes": "List, show and copy recipes.",
+    "doctor": "Tell what this machine offers and what is missing.",
+}
+"""Every command with its summary, so that `vlm --help` imports none of them; a test compares them."""
+
+
+class LazyGroup(rich_click.RichGroup):
+    """Knows the commands by name and imports the module of the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order they are shown."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a stand-in that has only name and summary, which is all that `--help` needs."""
+        return rich_click.RichCommand(cmd_name, short_help=COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Import the command that is called; offer the nearest name for an unknown one."""
+        name = args[0]
+        if name in COMMANDS:
+            return name, importlib.import_module(f"vlm_cli.commands.{name}").command, args[1:]
+        if name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        raise click.exceptions.NoSuchCommand(name, possibilities=list(COMMANDS), ctx=ctx)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vlm-cli")
+def cli() -> None:
+    """Fine-tune a vision-language model, and know what it cost you.
+
+    `vlm finetune` without arguments is the main job on embedded data: no download, no GPU, about a minute.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 the work failed, 2 the call was wrong."""
+    try:
+        cli.main(standalone_mode=False)
+    except BaseException as error:
+        sys.exit(report_failure(error, debug="--debug" in sys.argv))

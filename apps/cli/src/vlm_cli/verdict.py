@@ -1,0 +1,93 @@
+"""Showing what a run found: the summary table, or the JSON document."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vlm_cli.console import Console
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vlm_eval.evaluation import Verdict
+    from vlm_eval.score_table import Column, Line, ScoreTable
+    from vlm_finetune import Recipe, Run
+
+_COLUMNS_AT_ONCE = 7
+"""Data columns side by side, so that a table fits a terminal of 100 characters."""
+
+
+def show_plan(recipe: "Recipe", out: "Path", console: Console) -> None:
+    """Tell what a call would do: data and model are loaded, nothing is written."""
+    from vlm_finetune.finetuning import load_data
+    from vlm_models import load_encoder
+    from vlm_models.interface import parameter_count
+
+    benchmark = load_data(recipe)
+    parameters = parameter_count(load_encoder(recipe.model.spec))
+    sizes = {"train": len(benchmark.train), "val": len(benchmark.val), "test": len(benchmark.test)}
+    plan = {
+        "run": str(out),
+        "recipe": recipe.tables(),
+        "parameters": parameters,
+        "classes": len(benchmark.class_names),
+        "images": sizes,
+        "shifts": [shift.name for shift in benchmark.shifts],
+    }
+    console.document(plan)
+    counts = ", ".join(f"{n} {split}" for split, n in sizes.items())
+    console.text(
+        f"# {recipe.model.spec}: {parameters:,} parameters; {recipe.data.name}: {len(benchmark.class_names)} classes, "
+        f"{counts} images, {len(benchmark.shifts)} shifts\n# would go to {out}; nothing was written\n\n{recipe.to_toml()}"
+    )
+
+
+def show_verdict(run: "Run", verdict: "Verdict", console: Console) -> None:
+    """Print the summary table and the paths of what was written."""
+    from vlm_eval.summary import summary_table
+
+    compared = verdict.compared()
+    console.document({"run": str(run.path), "alpha": verdict.alpha, "rows": compared, "curve": verdict.rows})
+    table = summary_table(compared, verdict.alpha)
+    rule = "best ID validation accuracy" if run.recipe.evaluation.choose_alpha else "set in advance"
+    show_scores(
+        table,
+        console,
+        title=f"{run.recipe.method} on {run.recipe.data.name}: accuracy and ECE (15 bins) in %, 95 % intervals below",
+        caption=f"interpolated: (1 - alpha) zero-shot + alpha fine-tuned, alpha = {verdict.alpha:g} ({rule})",
+    )
+    console.text(f"report       {run.path / 'report.html'}")
+    console.text(f"model        {run.spec}")
+    console.text(f"predictions  {run.path / 'predictions'}")
+    console.text(f"results      {run.path.parent / 'results.jsonl'}")
+
+
+def show_scores(table: "ScoreTable", console: Console, title: str, caption: str = "") -> None:
+    """Print a table of scores, a few columns at a time."""
+    starts = range(0, len(table.columns), _COLUMNS_AT_ONCE)
+    parts = [table.columns[start : start + _COLUMNS_AT_ONCE] for start in starts]
+    for position, columns in enumerate(parts):
+        rows = [
+            [_model_label(line) if metric == "accuracy" else "", label, *_cells(line, columns, metric)]
+            for line in table.lines
+            for metric, label in (("accuracy", "acc"), ("ece", "ECE"))
+        ]
+        last = position == len(parts) - 1
+        headings = ["", "", *[column.label for column in columns]]
+        console.table(title if position == 0 else "", headings, rows, caption if last else "")
+
+
+def _model_label(line: "Line") -> str:
+    return f"{line.model}\nalpha {line.alpha:g}" if line.model == "interpolated" else line.model
+
+
+def _cells(line: "Line", columns: Sequence["Column"], metric: str) -> list[str]:
+    texts = []
+    for column in columns:
+        score = line.cells.get(column.key, {}).get(metric)
+        if score is None:
+            texts.append("-")
+        elif score.low is None or score.high is None:
+            texts.append(f"{100 * score.value:.1f}")
+        else:
+            texts.append(f"{100 * score.value:.1f}\n{100 * score.low:.0f}-{100 * score.high:.0f}")
+    return texts

@@ -1,0 +1,157 @@
+"""The verdict on a run: every interpolated model on ID and shifts, from predictions to rows."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from vlm_data.benchmark import Benchmark, EvaluationSet
+from vlm_data.dataset import UNLABELLED
+from vlm_data.progress import Progress, silent
+from vlm_data.tables import Predictions
+from vlm_finetune.errors import VlmFinetuneError
+from vlm_finetune.run import Run, require_trained
+from vlm_models import load_model
+from vlm_models.classifier import Classifier
+from vlm_models.inference import process_place
+
+from vlm_eval.predict import file_stem, load_matching, model_facts, predict, set_facts
+from vlm_eval.rows import Row
+from vlm_eval.scores import score_tables
+from vlm_eval.sweep import evaluate_interpolations
+
+PREDICTIONS = "predictions"
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """The scores of a run.
+
+    Attributes:
+        rows: of every alpha, data set, split and severity.
+        alpha: the chosen weight of the fine-tuned model.
+    """
+
+    rows: list[Row]
+    alpha: float
+
+    def compared(self) -> list[Row]:
+        """Return the rows of the zero-shot, the fine-tuned and the interpolated model on the test sets.
+
+        A corruption is one row, the mean over its severities. If the chosen alpha is 0 or 1, the rows of that end
+        appear a second time, as those of the interpolated model.
+        """
+        ends = {"zero-shot": 0.0, "fine-tuned": 1.0, "interpolated": self.alpha}
+        return [
+            {**row, "model": name}
+            for name, alpha in ends.items()
+            for row in self.rows
+            if row["alpha"] == alpha and row["split"] == "test" and row["severity"] is None
+        ]
+
+
+def predict_run(
+    run: Run, benchmark: Benchmark, zero_shot: Classifier, *, batch_size: int = 256, progress: Progress = silent
+) -> None:
+    """Write the predictions of all interpolations between the zero-shot and the fine-tuned model of a run.
+
+    Tables that are already there, from the same models and data, are not computed again.
+
+    Args:
+        run: a trained run.
+        benchmark: its data.
+        zero_shot: the model the run started from, on the device to use.
+        batch_size: of each process.
+        progress: told about batches.
+
+    Raises:
+        VlmFinetuneError: if the run is not trained yet.
+    """
+    require_trained(run)
+    settings = run.recipe.evaluation
+    device = next(zero_shot.parameters()).device
+    fine_tuned = load_model(run.spec, device)
+    if not isinstance(fine_tuned, Classifier):
+        raise TypeError(f"{run.spec} was saved without a head")
+    alphas = sorted({0.0, 1.0, settings.alpha, *settings.alphas})
+    tables = evaluate_interpolations(
+        zero_shot,
+        fine_tuned,
+        evaluation_sets(benchmark),
+        alphas,
+        out=run.path / PREDICTIONS,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    for _ in tables:  # every table is written before the next data set is read
+        pass
+
+
+def read_verdict(run: Run) -> Verdict:
+    """Compute the scores of a run from its predictions; no model is needed.
+
+    Raises:
+        VlmFinetuneError: if the run has no predictions yet.
+    """
+    paths = sorted((run.path / PREDICTIONS).glob("*.parquet"))
+    if not paths:
+        raise VlmFinetuneError(
+            f"{run.path} has no predictions. Give the `vlm finetune` command again; it goes on where it was stopped."
+        )
+    tables = sorted((Predictions.load(path) for path in paths), key=_table_order)
+    rows = score_tables(tables, run=run.path, method=run.recipe.method)
+    settings = run.recipe.evaluation
+    return Verdict(rows, choose_alpha(rows) if settings.choose_alpha else settings.alpha)
+
+
+def _table_order(table: Predictions) -> tuple[object, ...]:
+    """Put ID data first, then natural shifts, then corruptions; alphas in order within a data set."""
+    meta = table.meta
+    group = {"": 0, "natural": 1, "corruption": 2}.get(meta.get("group", ""), 3)
+    return group, meta.get("data", ""), meta.get("split", ""), float(meta.get("alpha") or 0)
+
+
+def evaluate(
+    model: Classifier, benchmark: Benchmark, out: Path | None = None, *, batch_size: int = 256, progress: Progress = silent
+) -> list[Row]:
+    """Evaluate one model on the ID test set and every shift of a benchmark.
+
+    Args:
+        model: with a head for the class names of the benchmark.
+        benchmark: what to evaluate on.
+        out: folder for the tables of predictions; a table of the same model and data that is there is not computed again.
+        batch_size: of each process.
+        progress: told about batches.
+    """
+    facts = model_facts(model)
+    tables = []
+    for evaluation in _labelled(benchmark.evaluation_sets()):
+        meta = {**facts, **set_facts(evaluation)}
+        path = out / f"{file_stem(evaluation.data)}.{evaluation.dataset.split}.parquet" if out else None
+        table = load_matching(path, meta)
+        if table is None:
+            table = predict(model, evaluation.dataset, batch_size=batch_size, meta=meta, progress=progress)
+            if path and process_place()[0] == 0:
+                table.save(path)
+        tables.append(table)
+    return score_tables(tables)
+
+
+def evaluation_sets(benchmark: Benchmark) -> list[EvaluationSet]:
+    """Return every test set, then the ID validation set, as far as they have labels."""
+    val = EvaluationSet(benchmark.name, "id", benchmark.val)
+    return _labelled([*benchmark.evaluation_sets(), val])
+
+
+def _labelled(sets: Iterable[EvaluationSet]) -> list[EvaluationSet]:
+    return [found for found in sets if (found.dataset.labels != UNLABELLED).any()]
+
+
+def choose_alpha(rows: Sequence[Row]) -> float:
+    """Return the alpha with the best ID validation accuracy; ties go to the lower NLL, then to the smaller alpha.
+
+    Nothing in ID data rewards robustness, so this tends towards 1; 0.5 is the advice without further knowledge.
+    """
+    candidates = [row for row in rows if row["role"] == "id" and row["split"] == "val" and row["alpha"] is not None]
+    best = max(candidates, key=lambda row: (row["metrics"]["accuracy"], -row["metrics"]["nll"], -(row["alpha"] or 0)))
+    return float(best["alpha"] or 0.0)

@@ -1,0 +1,65 @@
+"""Where a program runs: on which device, and with how many processes."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
+from torch import distributed
+from vlm_data.errors import CallError
+
+
+@contextlib.contextmanager
+def processes(device: str | None = None) -> Iterator[PartialState]:
+    """Join the processes a launcher started (or run alone) and choose the device; leave the group at the end.
+
+    Args:
+        device: `cpu`, `cuda`, `cuda:1`, `mps`; the first GPU of this process if there is one by default.
+
+    Raises:
+        CallError: if there is no such device.
+
+    Example:
+        >>> with processes("cpu") as state:
+        ...     state.num_processes, state.device.type
+        (1, 'cpu')
+    """
+    state = PartialState(cpu=_is_cpu(device))
+    try:
+        yield state
+    finally:
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.barrier()
+            distributed.destroy_process_group()
+            PartialState._reset_state()
+
+
+def accelerator(precision: str = "fp32") -> Accelerator:
+    """Return an accelerator on the processes and the device of `processes`.
+
+    Raises:
+        CallError: if the precision does not exist on this machine.
+    """
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise CallError(
+            "precision fp16 needs a GPU: its loss scaling does not exist on this machine. Use --precision bf16 or fp32."
+        )
+    AcceleratorState._reset_state()  # keeps the process group; a second training may use another precision
+    return Accelerator(mixed_precision="no" if precision == "fp32" else precision, step_scheduler_with_optimizer=False)
+
+
+def _is_cpu(device: str | None) -> bool:
+    if device is None:
+        return False
+    try:
+        kind = torch.device(device)
+    except RuntimeError as error:
+        raise CallError(f"{device!r} is no device. Expected cpu, cuda, cuda:1 or mps.") from error
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(kind.type, False):
+        raise CallError(f"this machine offers no {device!r} to PyTorch. Expected cpu here; see `vlm doctor`.")
+    if kind.type == "cuda" and kind.index is not None:
+        os.environ["ACCELERATE_TORCH_DEVICE"] = device  # Accelerate's own way to name one of several GPUs
+    return kind.type == "cpu"
