@@ -1,0 +1,168 @@
+"""Images sorted into class folders, with or without split folders: `folder:DIR`."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from vlm_data.benchmark import Benchmark, DatasetInfo
+from vlm_data.errors import DataLayoutError, listing
+from vlm_data.file_benchmark import (
+    SHIFT_PREFIX,
+    SPLIT_WORDS,
+    FileList,
+    check_coverage,
+    file_benchmark,
+    source_path,
+)
+from vlm_data.text_files import class_names_in, templates_in
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+_SHIFTS = "shifts"
+
+INFO = DatasetInfo(
+    summary="your own images, one folder per class",
+    spec="folder:DIR",
+    layout="""\
+DIR/train/CLASS/*.jpg   and, where you have them, DIR/val/... (or valid, validation) and DIR/test/...
+DIR/CLASS/*.jpg         instead, without splits: 80/10/10 per class are drawn with the seed
+DIR/shifts/NAME/CLASS/* test images of the same classes (or some of them) under another distribution
+DIR/classnames.txt      optional lines 'CLASS<TAB>display name'; else the folder name with '_' read as a space
+DIR/templates.txt       optional, one prompt a line with {c}; else 'a photo of a {c}.'
+Missing val and test are drawn from train, a tenth of each class. Read are """
+    + " ".join(SUFFIXES)
+    + "; hidden files are ignored.",
+)
+
+
+def load(source: str, root: Path | None, seed: int) -> Benchmark:
+    """Read the tree of folders; no image is opened.
+
+    Raises:
+        DataLayoutError: if the folder is missing or not laid out as `INFO.layout` says.
+    """
+    folder = source_path("folder", source, root)
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise DataLayoutError(
+            f"{folder} {what}. Expected a folder with one folder of images per class. "
+            "Check the path; relative ones start at --data-root, else at the current folder."
+        )
+    trees = {split: _class_folders(path) for split, path in _split_folders(folder).items()}
+    keys = sorted(trees["train"])
+    _check_same_classes(folder, trees)
+    files = _file_list(folder, trees, keys)
+    name = folder.resolve().name or "folder"
+    shown = class_names_in(folder, keys, {key: key.replace("_", " ") for key in keys})
+    check_coverage(name, shown, files)
+    return file_benchmark(name, shown, templates_in(folder), files, seed)
+
+
+def _split_folders(folder: Path) -> dict[str, Path]:
+    """Return where each split and shift lies; a folder without split folders is all `train`."""
+    folders = {path.name: path for path in _scan(folder)[0]}
+    found: dict[str, Path] = {}
+    for word, split in SPLIT_WORDS.items():
+        path = folders.get(word)
+        if path and _scan(path)[0]:  # a class may be called "train" too: it holds images, not folders
+            if split in found:
+                raise DataLayoutError(
+                    f"{folder} has two folders for the {split} split, {found[split].name} and {word}. "
+                    "Expected one. Merge or rename them."
+                )
+            found[split] = path
+    only_splits = bool(folders) and folders.keys() <= {*SPLIT_WORDS, _SHIFTS}
+    if "train" not in found and (found or only_splits):
+        raise DataLayoutError(
+            f"{folder} has {listing(sorted(folders))} but no 'train' with class folders. "
+            "Expected DIR/train/CLASS/*.jpg. Sort the images into class folders below train, "
+            "or into DIR/CLASS to have the splits drawn."
+        )
+    shifts = _scan(folders[_SHIFTS])[0] if _SHIFTS in folders else []
+    return {**(found or {"train": folder}), **{SHIFT_PREFIX + path.name: path for path in shifts}}
+
+
+def _class_folders(folder: Path) -> dict[str, list[Path]]:
+    """Return the sorted image files of every class folder.
+
+    Raises:
+        DataLayoutError: for no class folders, images outside them or deeper, or class folders without images.
+    """
+    folders, loose = _scan(folder)
+    contents = {path.name: _scan(path) for path in folders}
+    if contents.get(_SHIFTS, ([], []))[0]:  # the shifts of a folder without splits; as a class it would hold images
+        del contents[_SHIFTS]
+    deep = [path for inner, _ in contents.values() for path in inner if _scan(path)[1]]
+    if loose or deep or not contents:
+        example = (loose + [image for path in deep for image in _scan(path)[1]])[:1]
+        what = f"found {example[0].relative_to(folder)}" if example else "it holds no folders and no images"
+        raise DataLayoutError(
+            f"{folder} is not sorted into class folders: {what}. Expected {folder.name}/CLASS/*.jpg. "
+            "Move every image directly into the folder of its class."
+        )
+    empty = [name for name, (_, images) in contents.items() if not images]
+    if empty:
+        raise DataLayoutError(
+            f"{folder} is half-empty: {len(empty)} of {len(contents)} class folders hold no images: {listing(empty)}"
+            f"{_other_contents(folder / empty[0])}. Expected files ending in {' '.join(SUFFIXES)} in each. "
+            "Fill these folders or remove them."
+        )
+    return {name: images for name, (_, images) in contents.items()}
+
+
+def _other_contents(folder: Path) -> str:
+    inside = sorted({path.name + "/" if path.is_dir() else path.suffix or path.name for path in folder.iterdir()})
+    return f" ({folder.name!r} holds {listing(inside)})" if inside else ""
+
+
+def _check_same_classes(folder: Path, trees: dict[str, dict[str, list[Path]]]) -> None:
+    for split in ("val", "test"):
+        if split in trees and trees[split].keys() != trees["train"].keys():
+            only_train = sorted(trees["train"].keys() - trees[split].keys())
+            only_split = sorted(trees[split].keys() - trees["train"].keys())
+            differences = [
+                f"only in {where}: {listing(names)}"
+                for where, names in (("train", only_train), (split, only_split))
+                if names
+            ]
+            raise DataLayoutError(
+                f"the class folders of train and {split} in {folder} differ; {'; '.join(differences)}. "
+                "Expected the same classes in both. Add, rename or remove the folders named."
+            )
+    if len(trees["train"]) < 2:
+        raise DataLayoutError(
+            f"{folder} has one class folder, {next(iter(trees['train']))!r}. Expected two or more classes. "
+            "Check that DIR is the folder right above the class folders (or above train)."
+        )
+
+
+def _file_list(folder: Path, trees: dict[str, dict[str, list[Path]]], keys: list[str]) -> FileList:
+    label_of = {key: label for label, key in enumerate(keys)}
+    for split, classes in trees.items():
+        strange = sorted(classes.keys() - label_of.keys())
+        if strange:
+            raise DataLayoutError(
+                f"shift {split.removeprefix(SHIFT_PREFIX)!r} of {folder} has class folders that train has not: "
+                f"{listing(strange)}. Expected the classes of train or some of them. Rename or remove them."
+            )
+    rows = [
+        (path, label_of[key], split)
+        for split, classes in trees.items()
+        for key, paths in sorted(classes.items())
+        for path in paths
+    ]
+    return FileList(
+        ids=tuple(path.relative_to(folder).as_posix() for path, _, _ in rows),
+        paths=tuple(path for path, _, _ in rows),
+        labels=np.array([label for _, label, _ in rows], dtype=np.int64),
+        splits=np.array([split for _, _, split in rows], dtype=object),
+    )
+
+
+def _scan(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders and the image files in a folder, sorted; hidden ones and other files are passed over."""
+    with os.scandir(folder) as listed:  # asks the disk once per folder, not once per file
+        entries = [entry for entry in listed if not entry.name.startswith(".")]
+    folders = sorted(entry.name for entry in entries if entry.is_dir())
+    images = sorted(entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES) and entry.is_file())
+    return [folder / name for name in folders], [folder / name for name in images]
