@@ -1,6 +1,7 @@
 """What the user sees: messages, progress and tables, from the main process only; with `--json`, one document."""
 
 import json
+import logging
 import os
 import sys
 import time
@@ -19,8 +20,10 @@ class Console:
         is_main: whether this process speaks; others are silent.
     """
 
-    def __init__(self, as_json: bool = False) -> None:
+    def __init__(self, as_json: bool = False, verbose: bool = False) -> None:
         self.as_json = as_json
+        if verbose:
+            logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(name)s: %(message)s")
         self.is_main = int(os.environ.get("RANK", "0")) == 0
         self._bar: Any = None
         self._stage, self._began, self._told = "", 0.0, 0.0
@@ -30,6 +33,12 @@ class Console:
         if self.is_main:
             self.end_progress()
             print(text, file=sys.stderr, flush=True)
+
+    def skipped(self, files: Sequence[str]) -> None:
+        """Tell which unreadable files were left out on request."""
+        if files:
+            named = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+            self.say(f"warning: {len(files)} unreadable images were left out: {named}")
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Show how far a stage is, with rate and remaining time; fits `vlm_data.progress.Progress`."""

@@ -33,3 +33,45 @@ output_options = _several(
     click.option("-v", "--verbose", is_flag=True, help="Show what the libraries log."),
     click.option("--debug", is_flag=True, help="Show the traceback of an error."),
 )
+evaluations_option = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs/evaluations"),
+    show_default=True,
+    help="Folder for the tables of predictions.",
+)
+results_option = click.option(
+    "--results-db",
+    "results_file",
+    type=click.Path(path_type=Path),
+    default=Path("runs/results.jsonl"),
+    show_default=True,
+    help="Results database that the rows are appended to.",
+)
+
+
+def parse_alpha(text: str) -> float | None:
+    """Read a weight in [0, 1], or `auto` as None.
+
+    Raises:
+        BadParameter: for anything else.
+    """
+    if text == "auto":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1:
+        raise click.BadParameter(f"{text!r} is neither a number in [0, 1] nor auto.", param_hint="--alpha")
+    return value
+
+
+def parse_alphas(text: str | None) -> list[float]:
+    """Read weights separated by commas; 0, 0.1, ... 1 if there is no text."""
+    if text is None:
+        return [round(0.1 * step, 1) for step in range(11)]
+    values = [parse_alpha(part.strip()) for part in text.split(",")]
+    if None in values:
+        raise click.BadParameter("auto is no weight to evaluate; write numbers in [0, 1].", param_hint="--alphas")
+    return [value for value in values if value is not None]

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vlm_eval.evaluation import Verdict
+    from vlm_eval.rows import Row
     from vlm_eval.score_table import Column, Line, ScoreTable
     from vlm_finetune import Recipe, Run
 
@@ -74,6 +75,24 @@ def show_scores(table: "ScoreTable", console: Console, title: str, caption: str 
         last = position == len(parts) - 1
         headings = ["", "", *[column.label for column in columns]]
         console.table(title if position == 0 else "", headings, rows, caption if last else "")
+
+
+def show_alphas(rows: "Sequence[Row]", chosen: float, console: Console) -> None:
+    """Print one line per alpha: accuracy and ECE on ID data and on the means over shifts."""
+    from vlm_eval.score_table import MEAN, score_table
+
+    table = score_table(rows)
+    columns = [column for column in table.columns if column.group in ("id", MEAN)]
+    headings = [f"{column.label} {name}" for column in columns for name in ("acc", "ECE")]
+    lines = [
+        [
+            f"{line.alpha:g}" + (" *" if line.alpha == chosen else ""),
+            *[cell for column in columns for cell in (*_cells(line, [column], "accuracy"), *_cells(line, [column], "ece"))],
+        ]
+        for line in table.lines
+        if line.alpha is not None
+    ]
+    console.table("accuracy and ECE (15 bins) in %, 95 % intervals below", ["alpha", *headings], lines, f"* chosen: {chosen:g}")
 
 
 def _model_label(line: "Line") -> str:

@@ -74,14 +74,9 @@ def predict_run(
     if not isinstance(fine_tuned, Classifier):
         raise TypeError(f"{run.spec} was saved without a head")
     alphas = sorted({0.0, 1.0, settings.alpha, *settings.alphas})
+    folder = run.path / PREDICTIONS
     tables = evaluate_interpolations(
-        zero_shot,
-        fine_tuned,
-        evaluation_sets(benchmark),
-        alphas,
-        out=run.path / PREDICTIONS,
-        batch_size=batch_size,
-        progress=progress,
+        zero_shot, fine_tuned, evaluation_sets(benchmark), alphas, out=folder, batch_size=batch_size, progress=progress
     )
     for _ in tables:  # every table is written before the next data set is read
         pass
@@ -135,6 +130,39 @@ def evaluate(
                 table.save(path)
         tables.append(table)
     return score_tables(tables)
+
+
+def interpolate_models(
+    zero_shot: Classifier,
+    fine_tuned: Classifier,
+    benchmark: Benchmark,
+    alphas: Sequence[float],
+    out: Path | None = None,
+    *,
+    batch_size: int = 256,
+    progress: Progress = silent,
+) -> list[Row]:
+    """Evaluate all interpolations of two models on the test sets and the ID validation set of a benchmark.
+
+    Args:
+        zero_shot: the model at alpha 0.
+        fine_tuned: the model at alpha 1.
+        benchmark: what to evaluate on.
+        alphas: weights of the fine-tuned model.
+        out: folder for the tables of predictions; what is there from the same models is not computed again.
+        batch_size: of each process.
+        progress: told about batches.
+    """
+    tables = evaluate_interpolations(
+        zero_shot, fine_tuned, evaluation_sets(benchmark), alphas, out=out, batch_size=batch_size, progress=progress
+    )
+    return score_tables(tables)
+
+
+def predictions_folder(out: Path, spec: str, benchmark: Benchmark, precision: str = "fp32") -> Path:
+    """Return where the predictions of a model on a benchmark are kept below `out`."""
+    parts = [spec, benchmark.name] if precision == "fp32" else [spec, benchmark.name, precision]
+    return out / "-on-".join(file_stem(part) for part in parts)
 
 
 def evaluation_sets(benchmark: Benchmark) -> list[EvaluationSet]:

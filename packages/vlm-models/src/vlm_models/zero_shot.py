@@ -9,6 +9,7 @@ from torch.nn import functional
 from vlm_data.errors import CallError
 from vlm_data.text import prompts
 
+from vlm_models.catalog import load_model
 from vlm_models.classifier import ZERO_SHOT, Classifier, LinearHead
 from vlm_models.interface import DualEncoder
 
@@ -62,3 +63,33 @@ def zero_shot_head(model: DualEncoder, class_names: Sequence[str], templates: Se
 def zero_shot_classifier(model: DualEncoder, class_names: Sequence[str], templates: Sequence[str]) -> Classifier:
     """Return the model with its zero-shot head."""
     return Classifier(model, zero_shot_head(model, class_names, templates), ZERO_SHOT, class_names, templates)
+
+
+def load_classifier(
+    spec: str,
+    class_names: Sequence[str],
+    templates: Sequence[str],
+    device: torch.device | str = "cpu",
+    precision: str = "fp32",
+) -> Classifier:
+    """Load a model as a classifier for these class names: with the head it was saved with, else its zero-shot head.
+
+    Raises:
+        CallError: if it was saved with a trained head for other class names.
+
+    Example:
+        >>> load_classifier("tiny", ["zero", "one"], ["the digit {c}"]).head_kind
+        'zero-shot'
+    """
+    model = load_model(spec, device, precision)
+    if isinstance(model, Classifier):
+        if model.class_names == tuple(class_names):
+            return model
+        if model.head_kind != ZERO_SHOT:
+            raise CallError(
+                f"{spec} has a head trained for {len(model.class_names)} classes ({', '.join(model.class_names[:3])}, ...), "
+                f"but the data has {len(class_names)} ({', '.join(class_names[:3])}, ...). "
+                "Expected the same names in the same order; evaluate it on the data it was trained for."
+            )
+        model = model.encoder
+    return zero_shot_classifier(model, class_names, templates)

@@ -63,7 +63,7 @@ def command(
     interpolated model on the ID test set and on every shift, and writes a report. The same command again goes on
     where it was stopped; a finished run is not repeated.
     """
-    console = Console(as_json)
+    console = Console(as_json, verbose)
     console.say("vlm finetune: loading libraries (PyTorch, open_clip), this takes some seconds")
     from vlm_finetune.finetuning import default_out
     from vlm_finetune.recipe_files import resolve
@@ -93,6 +93,7 @@ def _run(recipe: "Recipe", out: Path, device: str | None, overwrite: bool, conso
         else:
             console.say(f"loading {recipe.data.name} and {recipe.model.spec}")
             benchmark = load_data(recipe)
+            console.skipped(benchmark.skipped)
             zero_shot = zero_shot_model(recipe, benchmark, state.device)
             if not run.is_trained:
                 console.say(f"fine-tuning with {recipe.method} on {state.device}; everything goes to {run.path}")
@@ -113,7 +114,7 @@ def _run(recipe: "Recipe", out: Path, device: str | None, overwrite: bool, conso
 
 def _tables(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Sort the flags that were given into the tables of a recipe."""
-    alpha = values["alpha"]
+    chosen = None if values["alpha"] is None else options.parse_alpha(values["alpha"])
     given: dict[str, dict[str, Any]] = {
         "model": {"spec": values["model"], "precision": values["precision"]},
         "method": {"name": values["method"]},
@@ -124,13 +125,6 @@ def _tables(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "skip_unreadable": values["skip_unreadable"] or None,
         },
         "training": {key: values[key] for key in ("epochs", "batch_size", "lr", "seed")},
-        "evaluation": {"choose_alpha": True} if alpha == "auto" else {"alpha": _number(alpha)},
+        "evaluation": {"alpha": chosen, "choose_alpha": True if values["alpha"] == "auto" else None},
     }
     return {table: {k: v for k, v in keys.items() if v is not None} for table, keys in given.items()}
-
-
-def _number(alpha: str | None) -> float | None:
-    try:
-        return None if alpha is None else float(alpha)
-    except ValueError:
-        raise click.BadParameter(f"{alpha!r} is neither a number in [0, 1] nor auto.", param_hint="--alpha") from None

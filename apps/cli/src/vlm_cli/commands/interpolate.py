@@ -1,0 +1,83 @@
+"""`vlm interpolate`: WiSE-FT between two models, all alphas in one pass over the data."""
+
+from pathlib import Path
+
+import click
+import rich_click
+
+from vlm_cli import options
+from vlm_cli.console import Console
+from vlm_cli.verdict import show_alphas
+
+EPILOG = """Examples:
+
+\b
+  vlm interpolate tiny run:runs/digits-tiny-full-seed0
+  vlm interpolate tiny run:runs/digits-tiny-full-seed0 --alphas 0,0.25,0.5,0.75,1 --alpha auto --save mixed
+"""
+
+
+@click.command(cls=rich_click.RichCommand, epilog=EPILOG)
+@click.argument("zero_shot", metavar="ZEROSHOT")
+@click.argument("fine_tuned", metavar="FINETUNED")
+@options.data_options
+@click.option("--alphas", help="Weights of the fine-tuned model, separated by commas.  [default: 0,0.1,...,1]")
+@click.option("--alpha", default="0.5", show_default=True, help="The weight to recommend and save, or auto: best on ID validation.")
+@click.option("--save", type=click.Path(path_type=Path), help="Write the model at the chosen alpha into this folder.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Images at a time.")
+@options.device_option
+@options.evaluations_option
+@options.results_option
+@options.output_options
+def command(
+    zero_shot: str,
+    fine_tuned: str,
+    data: str | None,
+    data_root: Path | None,
+    limit: int | None,
+    skip_unreadable: bool,
+    alphas: str | None,
+    alpha: str,
+    save: Path | None,
+    batch_size: int,
+    device: str | None,
+    out: Path,
+    results_file: Path,
+    as_json: bool,
+    verbose: bool,
+    debug: bool,
+) -> None:
+    """Mix a zero-shot and a fine-tuned model and evaluate every mixture.
+
+    theta(alpha) = (1 - alpha) zero-shot + alpha fine-tuned (WiSE-FT). Every image is decoded once for all alphas.
+    A trained head is mixed, too; a zero-shot head is built again from the mixed text tower.
+    """
+    console = Console(as_json, verbose)
+    chosen = options.parse_alpha(alpha)
+    grid = sorted({*options.parse_alphas(alphas), *([] if chosen is None else [chosen])})
+    console.say("vlm interpolate: loading libraries (PyTorch, open_clip), this takes some seconds")
+    from vlm_data import load_benchmark
+    from vlm_eval import results
+    from vlm_eval.evaluation import choose_alpha, interpolate_models, predictions_folder
+    from vlm_eval.sweep import Interpolation
+    from vlm_finetune.devices import processes
+    from vlm_models import save_model
+    from vlm_models.zero_shot import load_classifier
+
+    with processes(device) as state:
+        benchmark = load_benchmark(data or "digits", data_root, limit=limit, skip_unreadable=skip_unreadable)
+        console.skipped(benchmark.skipped)
+        ends = [
+            load_classifier(spec, benchmark.class_names, benchmark.templates, state.device)
+            for spec in (zero_shot, fine_tuned)
+        ]
+        folder = predictions_folder(out, f"{zero_shot}+{fine_tuned}", benchmark)
+        rows = interpolate_models(*ends, benchmark, grid, folder, batch_size=batch_size, progress=console.progress)
+        chosen = choose_alpha(rows) if chosen is None else chosen
+        if state.is_main_process:
+            results.append(results_file, rows)
+            if save:
+                save_model(Interpolation(*ends, []).model(chosen), save, alpha=chosen, ends=[zero_shot, fine_tuned])
+    console.document({"rows": rows, "alpha": chosen, "saved": None if save is None else str(save)})
+    show_alphas(rows, chosen, console)
+    console.text(f"predictions  {folder}\nresults      {results_file}" + (f"\nmodel        file:{save}" if save else ""))
