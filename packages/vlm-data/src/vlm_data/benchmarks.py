@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vlm_data.benchmark import Benchmark, DatasetInfo, Shift
+from vlm_data.benchmark import Benchmark, DatasetInfo
 from vlm_data.dataset import FileDataset, ImageDataset
 from vlm_data.errors import CallError, DataLayoutError, UnreadableImageError
+from vlm_data.progress import Progress, silent
 from vlm_data.registry import Registry
 
 REGISTRY = Registry("vlm_data.datasets", "data set")
@@ -42,6 +43,7 @@ def load_benchmark(
     seed: int = 0,
     limit: int | None = None,
     skip_unreadable: bool = False,
+    progress: Progress = silent,
 ) -> Benchmark:
     """Load a benchmark: class names, templates, splits and shifts; images of files stay on disk until asked for.
 
@@ -52,9 +54,10 @@ def load_benchmark(
         limit: keep at most so many samples of every split and shift, drawn without regard to order.
         skip_unreadable: decode every file once now, leave out those that cannot be decoded and list them in
             `Benchmark.skipped`, instead of failing when one is met.
+        progress: called after each file that was decoded for `skip_unreadable`.
 
     Raises:
-        CallError: for an unknown name or a limit below one.
+        CallError: for an unknown name, a path without a reader, or a limit below one.
         DataLayoutError: if the data is not laid out as the reader expects.
 
     Example:
@@ -65,15 +68,19 @@ def load_benchmark(
     if limit is not None and limit < 1:
         raise CallError(f"--limit is {limit}; expected at least 1 sample per split.")
     kind, _, source = name.partition(":")
+    if kind not in REGISTRY.names() and Path(name).exists():
+        suffix = Path(name).suffix.lstrip(".")
+        reader = "folder" if Path(name).is_dir() else suffix if suffix in REGISTRY.names() else "csv"
+        raise CallError(f"{name!r} is a path; expected the name of a data set or a reader. Write {reader}:{name}")
     benchmark = REGISTRY.load(kind).load(source, Path(root) if root else None, seed)
     if skip_unreadable:
-        benchmark = _without_unreadable(benchmark)
+        benchmark = _without_unreadable(benchmark, progress)
     return _map_datasets(benchmark, lambda data: _limited(data, limit)) if limit else benchmark
 
 
 def _map_datasets(benchmark: Benchmark, change: Callable[[ImageDataset], ImageDataset]) -> Benchmark:
     shifts = tuple(
-        dataclasses.replace(shift, datasets=tuple(change(data) for data in shift.datasets)) for shift in benchmark.shifts
+        dataclasses.replace(shift, datasets=tuple(map(change, shift.datasets))) for shift in benchmark.shifts
     )
     train, val, test = change(benchmark.train), change(benchmark.val), change(benchmark.test)
     return dataclasses.replace(benchmark, train=train, val=val, test=test, shifts=shifts)
@@ -82,10 +89,10 @@ def _map_datasets(benchmark: Benchmark, change: Callable[[ImageDataset], ImageDa
 def _limited(dataset: ImageDataset, limit: int) -> ImageDataset:
     if len(dataset) <= limit:
         return dataset
-    return dataset.select(np.sort(np.random.default_rng(0).permutation(len(dataset))[:limit]))
+    return dataset.select(np.sort(np.random.default_rng(0).permutation(len(dataset))[:limit]).tolist())
 
 
-def _without_unreadable(benchmark: Benchmark) -> Benchmark:
+def _without_unreadable(benchmark: Benchmark, progress: Progress) -> Benchmark:
     skipped: list[str] = []
 
     def readable(dataset: ImageDataset) -> ImageDataset:
@@ -98,6 +105,7 @@ def _without_unreadable(benchmark: Benchmark) -> Benchmark:
                 keep.append(index)
             except UnreadableImageError:
                 skipped.append(str(dataset.paths[index]))
+            progress(f"files of {dataset.name}/{dataset.split} decoded", index + 1, len(dataset))
         if not keep:
             raise DataLayoutError(
                 f"none of the {len(dataset)} files of {dataset.name}/{dataset.split} can be decoded. "

@@ -47,7 +47,7 @@ def source_path(reader: str, source: str, root: Path | None) -> Path:
     """
     if not source:
         raise CallError(f"{reader!r} names no data; expected a path after a colon. Write {reader}:PATH")
-    return (root or Path()) / Path(source).expanduser()
+    return (root or Path()).expanduser() / Path(source).expanduser()
 
 
 def complete_splits(
