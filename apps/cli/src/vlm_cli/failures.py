@@ -21,12 +21,22 @@ def report_failure(error: BaseException, debug: bool = False) -> int:
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, click.ClickException):
-        error.show()
-        return 2
+        return _call_failure(error)
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        _say("Interrupted. Nothing is lost: the same command goes on from the last resume point.")
+        _say("Interrupted. Every file that was written is whole; give the same command again to go on.")
         return 1
     return _house_failure(error)
+
+
+def _call_failure(error: click.ClickException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()  # a group called without a command: its help is the answer
+        return error.exit_code
+    text = error.format_message().strip()
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f" See `{context.command_path} --help`." if context else ""
+    _say(f"Error: {text[0].lower()}{text[1:]}{'' if text.endswith((".", "?")) else '.'}{hint}")
+    return error.exit_code
 
 
 def _house_failure(error: BaseException) -> int:

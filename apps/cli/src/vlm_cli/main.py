@@ -1,7 +1,9 @@
 """The entry point: a group that imports a command only when it is called."""
 
+import difflib
 import importlib
 import sys
+from collections.abc import Sequence
 
 import click
 import rich_click
@@ -42,7 +44,9 @@ class LazyGroup(rich_click.RichGroup):
             return name, importlib.import_module(f"vlm_cli.commands.{name}").command, args[1:]
         if name.startswith("-"):
             return super().resolve_command(ctx, args)
-        raise click.exceptions.NoSuchCommand(name, possibilities=list(COMMANDS), ctx=ctx)
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        guess = f" Did you mean {near[0]!r}?" if near else ""
+        raise click.UsageError(f"no command {name!r}.{guess} Expected one of {', '.join(COMMANDS)}.", ctx)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,9 +58,19 @@ def cli() -> None:
     """
 
 
-def main() -> None:
-    """Run the command line and exit: 0 done, 1 the work failed, 2 the call was wrong."""
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code: 0 done, 1 the work failed, 2 the call was wrong.
+
+    Args:
+        arguments: what follows `vlm`.
+    """
     try:
-        cli.main(standalone_mode=False)
+        code = cli.main(list(arguments), prog_name="vlm", standalone_mode=False)
     except BaseException as error:
-        sys.exit(report_failure(error, debug="--debug" in sys.argv))
+        return report_failure(error, debug="--debug" in arguments)
+    return code if isinstance(code, int) else 0  # click returns the code of `--help` and of `ctx.exit`
+
+
+def main() -> None:
+    """Run the command line of this process and exit."""
+    sys.exit(run(sys.argv[1:]))
