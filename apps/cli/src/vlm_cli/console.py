@@ -54,7 +54,9 @@ class Console:
         elif time.monotonic() - self._told >= _PLAIN_EVERY:
             self._told = time.monotonic()
             rate = done / (self._told - self._began)
-            print(f"{stage} {done}/{total}, {rate:.1f}/s, {(total - done) / rate:.0f} s left", file=sys.stderr, flush=True)
+            print(
+                f"{stage} {done}/{total}, {rate:.1f}/s, {(total - done) / rate:.0f} s left", file=sys.stderr, flush=True
+            )
 
     def end_progress(self) -> None:
         """Remove a progress bar that is on the screen."""
@@ -91,7 +93,9 @@ class Console:
         from rich.table import Table
 
         self.end_progress()
-        drawn = Table(title=title, caption=caption or None, box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
+        drawn = Table(
+            title=title, caption=caption or None, box=SIMPLE_HEAD, title_justify="left", caption_justify="left"
+        )
         for position, column in enumerate(columns):
             drawn.add_column(column, justify="left" if position == 0 else "right", overflow="fold", max_width=12)
         for row in rows:

@@ -35,7 +35,7 @@ def _call_failure(error: click.ClickException) -> int:
     text = error.format_message().strip()
     context = error.ctx if isinstance(error, click.UsageError) else None
     hint = f" See `{context.command_path} --help`." if context else ""
-    _say(f"Error: {text[0].lower()}{text[1:]}{'' if text.endswith((".", "?")) else '.'}{hint}")
+    _say(f"Error: {text[0].lower()}{text[1:]}{'' if text.endswith(('.', '?')) else '.'}{hint}")
     return error.exit_code
 
 

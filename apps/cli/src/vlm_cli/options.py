@@ -26,7 +26,9 @@ data_options = _several(
 )
 device_option = click.option("--device", help="cpu, cuda, cuda:1, mps.  [default: a GPU if there is one]")
 out_option = click.option("--out", type=click.Path(path_type=Path), help="Where to write.")
-overwrite_option = click.option("--overwrite", is_flag=True, help="Remove what an earlier call left there, and start again.")
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Remove what an earlier call left there, and start again."
+)
 dry_run_option = click.option("--dry-run", is_flag=True, help="Check everything and tell what would be done.")
 output_options = _several(
     click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else."),

@@ -37,8 +37,9 @@ def show_plan(recipe: "Recipe", out: "Path", console: Console) -> None:
     console.document(plan)
     counts = ", ".join(f"{n} {split}" for split, n in sizes.items())
     console.text(
-        f"# {recipe.model.spec}: {parameters:,} parameters; {recipe.data.name}: {len(benchmark.class_names)} classes, "
-        f"{counts} images, {len(benchmark.shifts)} shifts\n# would go to {out}; nothing was written\n\n{recipe.to_toml()}"
+        f"# {recipe.model.spec}: {parameters:,} parameters\n"
+        f"# {recipe.data.name}: {len(benchmark.class_names)} classes, {counts} images, {len(benchmark.shifts)} shifts\n"
+        f"# would go to {out}; nothing was written\n\n{recipe.to_toml()}"
     )
 
 
@@ -87,12 +88,18 @@ def show_alphas(rows: "Sequence[Row]", chosen: float, console: Console) -> None:
     lines = [
         [
             f"{line.alpha:g}" + (" *" if line.alpha == chosen else ""),
-            *[cell for column in columns for cell in (*_cells(line, [column], "accuracy"), *_cells(line, [column], "ece"))],
+            *[
+                cell
+                for column in columns
+                for cell in (*_cells(line, [column], "accuracy"), *_cells(line, [column], "ece"))
+            ],
         ]
         for line in table.lines
         if line.alpha is not None
     ]
-    console.table("accuracy and ECE (15 bins) in %, 95 % intervals below", ["alpha", *headings], lines, f"* chosen: {chosen:g}")
+    console.table(
+        "accuracy and ECE (15 bins) in %, 95 % intervals below", ["alpha", *headings], lines, f"* chosen: {chosen:g}"
+    )
 
 
 def _model_label(line: "Line") -> str:

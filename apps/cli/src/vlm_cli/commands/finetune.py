@@ -28,7 +28,9 @@ EPILOG = """Examples:
 @options.data_options
 @click.option("--method", help="full, linear-probe, lp-ft, flyp, carot.  [default: full]")
 @click.option("--recipe", help="Shipped recipe or TOML file.  [default: the one for model, data and method]")
-@click.option("--set", "assignments", multiple=True, metavar="TABLE.KEY=VALUE", help="Change any setting of the recipe.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="TABLE.KEY=VALUE", help="Change any setting of the recipe."
+)
 @click.option("--epochs", type=click.IntRange(min=0), help="Passes over the training images.")
 @click.option(
     "--batch-size",

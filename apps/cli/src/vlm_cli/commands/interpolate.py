@@ -22,7 +22,12 @@ EPILOG = """Examples:
 @click.argument("fine_tuned", metavar="FINETUNED")
 @options.data_options
 @click.option("--alphas", help="Weights of the fine-tuned model, separated by commas.  [default: 0,0.1,...,1]")
-@click.option("--alpha", default="0.5", show_default=True, help="The weight to recommend and save, or auto: best on ID validation.")
+@click.option(
+    "--alpha",
+    default="0.5",
+    show_default=True,
+    help="The weight to recommend and save, or auto: best on ID validation.",
+)
 @click.option("--save", type=click.Path(path_type=Path), help="Write the model at the chosen alpha into this folder.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Images at a time.")
 @options.device_option
@@ -80,4 +85,6 @@ def command(
                 save_model(Interpolation(*ends, []).model(chosen), save, alpha=chosen, ends=[zero_shot, fine_tuned])
     console.document({"rows": rows, "alpha": chosen, "saved": None if save is None else str(save)})
     show_alphas(rows, chosen, console)
-    console.text(f"predictions  {folder}\nresults      {results_file}" + (f"\nmodel        file:{save}" if save else ""))
+    console.text(
+        f"predictions  {folder}\nresults      {results_file}" + (f"\nmodel        file:{save}" if save else "")
+    )
