@@ -4,21 +4,19 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import torch
 from vlm_data.benchmark import Benchmark, EvaluationSet
 from vlm_data.dataset import UNLABELLED
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
+from vlm_eval.predict import file_stem, load_matching, model_facts, predict, set_facts
+from vlm_eval.rows import Row
+from vlm_eval.scores import score_tables
+from vlm_eval.sweep import evaluate_interpolations
 from vlm_finetune.errors import VlmFinetuneError
 from vlm_finetune.run import Run, require_trained
 from vlm_models import load_model
 from vlm_models.classifier import Classifier
 from vlm_models.inference import process_place
-
-from vlm_eval.predict import file_stem, load_matching, model_facts, predict, set_facts
-from vlm_eval.rows import Row
-from vlm_eval.scores import score_tables
-from vlm_eval.sweep import evaluate_interpolations
 
 PREDICTIONS = "predictions"
 
@@ -107,14 +105,19 @@ def _table_order(table: Predictions) -> tuple[object, ...]:
 
 
 def evaluate(
-    model: Classifier, benchmark: Benchmark, out: Path | None = None, *, batch_size: int = 256, progress: Progress = silent
+    model: Classifier,
+    benchmark: Benchmark,
+    out: Path | None = None,
+    *,
+    batch_size: int = 256,
+    progress: Progress = silent,
 ) -> list[Row]:
     """Evaluate one model on the ID test set and every shift of a benchmark.
 
     Args:
         model: with a head for the class names of the benchmark.
         benchmark: what to evaluate on.
-        out: folder for the tables of predictions; a table of the same model and data that is there is not computed again.
+        out: folder for the tables of predictions; what is there from the same model and data is not computed again.
         batch_size: of each process.
         progress: told about batches.
     """

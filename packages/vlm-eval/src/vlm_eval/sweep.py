@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+
 from vlm_data.benchmark import EvaluationSet
 from vlm_data.errors import CallError
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
+from vlm_eval.predict import file_stem, load_matching, mixture_hash, model_facts, set_facts
 from vlm_models.classifier import ZERO_SHOT, Classifier, LinearHead
 from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
 from vlm_models.weight_space import check_compatible, interpolate
 from vlm_models.zero_shot import zero_shot_head
-
-from vlm_eval.predict import file_stem, load_matching, mixture_hash, model_facts, set_facts
 
 
 class Interpolation:
@@ -48,9 +48,7 @@ class Interpolation:
         if fine_tuned.head_kind != ZERO_SHOT:
             mixed = interpolate(zero_shot.head.state_dict(), fine_tuned.head.state_dict(), alpha)
             return LinearHead(mixed["weight"], mixed["bias"])
-        self._work.load_state_dict(
-            interpolate(zero_shot.encoder.state_dict(), fine_tuned.encoder.state_dict(), alpha)
-        )
+        self._work.load_state_dict(interpolate(zero_shot.encoder.state_dict(), fine_tuned.encoder.state_dict(), alpha))
         return zero_shot_head(self._work, fine_tuned.class_names, fine_tuned.templates)
 
     @torch.inference_mode()
@@ -163,6 +161,4 @@ def _compute(
         batch_size=batch_size,
         progress=progress,
     )
-    return [
-        Predictions(dataset.ids, dataset.labels, logits[:, index].copy(), meta) for index, meta in enumerate(metas)
-    ]
+    return [Predictions(dataset.ids, dataset.labels, logits[:, index].copy(), meta) for index, meta in enumerate(metas)]

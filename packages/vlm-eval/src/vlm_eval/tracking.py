@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from vlm_data.benchmark import Benchmark
 from vlm_data.dataset import ImageDataset
 from vlm_finetune.validation import Validator

@@ -7,13 +7,13 @@ from typing import Protocol
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+
 from vlm_data.captions import Captioner
 from vlm_data.dataset import ImageDataset
 from vlm_data.loading import Batch, steps_per_epoch, training_batches, training_order
 from vlm_data.preprocess import Preprocess
-from vlm_models.inference import process_place
-
 from vlm_finetune.recipe import TrainingSettings
+from vlm_models.inference import process_place
 
 
 class TrainingBatches(Protocol):

@@ -8,18 +8,13 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+
 from vlm_data import load_benchmark
 from vlm_data.benchmark import Benchmark
 from vlm_data.captions import Captioner
 from vlm_data.dataset import UNLABELLED
 from vlm_data.errors import CallError
 from vlm_data.progress import Progress, silent
-from vlm_models import load_encoder, save_model
-from vlm_models.checkpoint import load_state, read_weights, write_weights
-from vlm_models.classifier import Classifier
-from vlm_models.inference import image_features
-from vlm_models.zero_shot import zero_shot_classifier
-
 from vlm_finetune.batches import FeatureBatches, ImageBatches, TrainingBatches
 from vlm_finetune.devices import accelerator
 from vlm_finetune.loop import Loop
@@ -29,6 +24,11 @@ from vlm_finetune.resume import Position, ResumePoints, newest_point
 from vlm_finetune.run import LOG, RESUME, Run, start_run
 from vlm_finetune.run_log import RunLog
 from vlm_finetune.validation import Validator
+from vlm_models import load_encoder, save_model
+from vlm_models.checkpoint import load_state, read_weights, write_weights
+from vlm_models.classifier import Classifier
+from vlm_models.inference import image_features
+from vlm_models.zero_shot import zero_shot_classifier
 
 EpochCallback = Callable[[Classifier, bool], tuple[dict[str, Any], list[dict[str, Any]]]]
 """Called after every epoch with the model and whether its encoder is frozen; returns facts for the epoch's event in

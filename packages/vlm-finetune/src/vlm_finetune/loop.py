@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+
 from vlm_data.loading import Batch
 from vlm_data.progress import Progress, silent
-
 from vlm_finetune.batches import TrainingBatches
 from vlm_finetune.errors import DivergedError
 from vlm_finetune.method import Method
@@ -107,7 +107,11 @@ class Loop:
         settings = self.settings
         schedule = SCHEDULES[settings.schedule]
         lr = schedule(
-            self.position.updates, settings.lr, settings.warmup_steps(self.total_steps), self.total_steps, settings.min_lr
+            self.position.updates,
+            settings.lr,
+            settings.warmup_steps(self.total_steps),
+            self.total_steps,
+            settings.min_lr,
         )
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -126,7 +130,11 @@ class Loop:
         self.log.append(events if bad is None else events[: events.index(bad) + 1])
         if bad is not None:
             raise DivergedError(_diverged(bad, self.settings))
-        self.progress(f"training, step (loss {events[-1]['loss']:.3f})" if events else "training, step", self.position.step, self.total_steps)
+        self.progress(
+            f"training, step (loss {events[-1]['loss']:.3f})" if events else "training, step",
+            self.position.step,
+            self.total_steps,
+        )
 
 
 def _synchronised(accelerator: Accelerator, module: nn.Module, last: bool) -> Any:

@@ -165,7 +165,7 @@ def parse(tables: Mapping[str, Any], origin: str = "the recipe") -> Recipe:
     for name, content in tables.items():
         if name not in known:
             raise RecipeError(
-                f"{origin} has an unknown table or key {name!r}; expected {', '.join(sorted(known))}. Correct or remove it."
+                f"{origin} has an unknown table or key {name!r}; expected {', '.join(sorted(known))}. Correct it."
             )
         if (name != "source") and not isinstance(content, Mapping):
             raise RecipeError(f"{origin}: {name!r} is {content!r}; expected a table [{name}].")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from vlm_data.errors import unknown_name
-
 from vlm_finetune.errors import RecipeError
 from vlm_finetune.recipe import METHODS, Recipe, load_recipe, parse
 
@@ -22,9 +21,7 @@ def recipe_names() -> list[str]:
         >>> "carot" in recipe_names()
         True
     """
-    return sorted(
-        entry.name.removesuffix(".toml") for entry in _folder().iterdir() if entry.name.endswith(".toml")
-    )
+    return sorted(entry.name.removesuffix(".toml") for entry in _folder().iterdir() if entry.name.endswith(".toml"))
 
 
 def recipe_text(name: str) -> str:
@@ -99,7 +96,9 @@ def _merge(*tables: Tables) -> dict[str, Any]:
 def _parse_assignment(assignment: str) -> Tables:
     match = re.fullmatch(r"\s*(\w+)\.(\w+)\s*=\s*(.*)", assignment, flags=re.DOTALL)
     if not match:
-        raise RecipeError(f"--set {assignment!r} is not of the form table.key=value; write e.g. --set training.lr=1e-4.")
+        raise RecipeError(
+            f"--set {assignment!r} is not of the form table.key=value; write e.g. --set training.lr=1e-4."
+        )
     table, key, text = match.groups()
     try:
         value = tomllib.loads(f"value = {text}")["value"]

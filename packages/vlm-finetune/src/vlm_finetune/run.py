@@ -87,7 +87,7 @@ def start_run(recipe: Recipe, path: str | os.PathLike[str], overwrite: bool = Fa
         if changed:
             raise CallError(
                 f"{folder} holds another run; it differs in {', '.join(changed)}. "
-                "Choose another --out, repeat the settings of that run to go on with it, or pass --overwrite to remove it."
+                "Choose another --out, repeat its settings to go on with it, or pass --overwrite to remove it."
             )
         return run
     if folder.is_dir() and any(folder.iterdir()):
@@ -155,5 +155,5 @@ def require_trained(run: Run) -> None:
     """
     if not run.is_trained:
         raise VlmFinetuneError(
-            f"{run.path} holds an unfinished run. Expected {MANIFEST} in it; give the `vlm finetune` command again to finish."
+            f"{run.path} holds an unfinished run. Expected {MANIFEST} in it; give the same `vlm finetune` again to finish."
         )

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import torch
 from torch.nn import functional
+
 from vlm_data.dataset import UNLABELLED, ImageDataset
 from vlm_models.classifier import Classifier
 from vlm_models.inference import image_features, map_images

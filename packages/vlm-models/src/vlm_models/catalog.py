@@ -1,9 +1,9 @@
 """From a model spec to a model: `tiny`, `openclip:ViT-B-32/laion2b_s34b_b79k`, `run:DIR`."""
 
 import torch
+
 from vlm_data.errors import CallError, unknown_name
 from vlm_data.registry import Registry
-
 from vlm_models.classifier import Classifier
 from vlm_models.interface import DualEncoder, FamilyInfo
 
@@ -16,9 +16,7 @@ def family_info(name: str) -> FamilyInfo:
     return REGISTRY.load(name).INFO
 
 
-def load_model(
-    spec: str, device: torch.device | str = "cpu", precision: str = "fp32"
-) -> DualEncoder | Classifier:
+def load_model(spec: str, device: torch.device | str = "cpu", precision: str = "fp32") -> DualEncoder | Classifier:
     """Load a model from its spec, in evaluation mode.
 
     Args:

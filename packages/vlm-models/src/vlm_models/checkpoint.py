@@ -12,10 +12,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+
 from vlm_data.files import write_bytes, write_text
 from vlm_data.preprocess import Preprocess
 from vlm_data.text import list_hash
-
 from vlm_models.catalog import REGISTRY
 from vlm_models.classifier import Classifier, LinearHead
 from vlm_models.errors import CheckpointError

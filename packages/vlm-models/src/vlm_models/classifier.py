@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
-from vlm_data.errors import CallError
 
+from vlm_data.errors import CallError
 from vlm_models.interface import DualEncoder
 
 ZERO_SHOT, LINEAR = "zero-shot", "linear"

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 from torch import Tensor, distributed, nn
+
 from vlm_data.dataset import ImageDataset
 from vlm_data.loading import evaluation_batches
 from vlm_data.preprocess import Preprocess
@@ -71,7 +72,11 @@ def _in_order(indices: list[np.ndarray], rows: list[np.ndarray], world: int) -> 
 
 
 def image_features(
-    encoder: nn.Module, dataset: ImageDataset, preprocess: Preprocess, device: torch.device | str, progress: Progress = silent
+    encoder: nn.Module,
+    dataset: ImageDataset,
+    preprocess: Preprocess,
+    device: torch.device | str,
+    progress: Progress = silent,
 ) -> Float32[np.ndarray, "n d"]:
     """Return the raw image features of a data set, extracted once with the evaluation transform."""
     was_training = encoder.training

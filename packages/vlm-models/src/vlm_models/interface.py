@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+
 from vlm_data.errors import CallError
 from vlm_data.preprocess import Preprocess
 
@@ -43,7 +44,7 @@ class DualEncoder(nn.Module, ABC):
 
     @abstractmethod
     def encode_image(self, images: Tensor) -> Float[Tensor, "n d"]:
-        """Return raw (not normalised) image features; uint8 images are normalised first, float images are taken as they are."""
+        """Return raw (not unit-norm) image features of uint8 images, or of float images that are normalised already."""
 
     @abstractmethod
     def encode_text(self, tokens: Int64[Tensor, "n length"]) -> Float[Tensor, "n d"]:
@@ -68,7 +69,9 @@ class DualEncoder(nn.Module, ABC):
         Raises:
             CallError: if this architecture ends in something other than a linear map.
         """
-        raise CallError(f"{self.spec} has no linear projections; methods that regularise them, such as carot, need another model.")
+        raise CallError(
+            f"{self.spec} has no linear projections; methods that regularise them, such as carot, need another model."
+        )
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from vlm_data.preprocess import Preprocess
 
+from vlm_data.preprocess import Preprocess
 from vlm_models.interface import DualEncoder
 
 

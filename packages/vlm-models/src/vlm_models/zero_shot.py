@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+
 from vlm_data.errors import CallError
 from vlm_data.text import prompts
-
 from vlm_models.catalog import load_model
 from vlm_models.classifier import ZERO_SHOT, Classifier, LinearHead
 from vlm_models.interface import DualEncoder
@@ -87,8 +87,8 @@ def load_classifier(
             return model
         if model.head_kind != ZERO_SHOT:
             raise CallError(
-                f"{spec} has a head trained for {len(model.class_names)} classes ({', '.join(model.class_names[:3])}, ...), "
-                f"but the data has {len(class_names)} ({', '.join(class_names[:3])}, ...). "
+                f"{spec} has a head trained for {len(model.class_names)} classes "
+                f"({', '.join(model.class_names[:3])}, ...), but the data has {len(class_names)} ({', '.join(class_names[:3])}, ...). "
                 "Expected the same names in the same order; evaluate it on the data it was trained for."
             )
         model = model.encoder

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from vlm_data.loading import Batch
-from vlm_models.classifier import Classifier
 
+from vlm_data.loading import Batch
 from vlm_finetune.ema import EmaTeacher, MomentumSchedule
 from vlm_finetune.losses import (
     PairLogits,
@@ -19,6 +18,7 @@ from vlm_finetune.losses import (
 )
 from vlm_finetune.method import Method
 from vlm_finetune.pairs import PairEncoder, with_rebuilt_head
+from vlm_models.classifier import Classifier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Carot(Method):
 
     def companions(self) -> Mapping[str, nn.Module]:
         """Return the teacher."""
-        return {"teacher": teacher.model for teacher in self._teacher}
+        return {"teacher": self._teacher[0].model} if self._teacher else {}
 
 
 def build(model: Classifier, config: Config, total_steps: int) -> Carot:

@@ -22,7 +22,7 @@ class Config:
 
 
 class FullFineTuning(Method):
-    """Cross-entropy on `head(normalise(f(x)))`; image tower, head weight and bias move (Wortsman et al. 2022, section 2)."""
+    """Cross-entropy on `head(normalise(f(x)))`; image tower and head move (Wortsman et al. 2022, section 2)."""
 
     def __init__(self, model: Classifier, config: Config) -> None:
         super().__init__(model)

@@ -1,7 +1,6 @@
 """Models saved by this project, `file:DIR`."""
 
 from vlm_data.errors import CallError
-
 from vlm_models.checkpoint import load_saved
 from vlm_models.classifier import Classifier
 from vlm_models.interface import DualEncoder, FamilyInfo

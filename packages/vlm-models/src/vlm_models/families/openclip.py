@@ -1,4 +1,4 @@
-"""Every architecture and tag of open_clip: `openclip:ARCH/TAG`, `openclip:ARCH/FILE`, `openclip:ARCH` (random weights)."""
+"""Every architecture and tag of open_clip: `openclip:ARCH/TAG`, `openclip:ARCH/FILE`, `openclip:ARCH` (random)."""
 
 import contextlib
 import logging
@@ -9,9 +9,9 @@ from typing import Any
 import open_clip
 import torch
 from torch import Tensor
+
 from vlm_data.errors import CallError, unknown_name
 from vlm_data.preprocess import Preprocess
-
 from vlm_models.errors import CheckpointError, VlmModelsError
 from vlm_models.interface import FamilyInfo
 from vlm_models.open_clip_encoder import OpenClipEncoder

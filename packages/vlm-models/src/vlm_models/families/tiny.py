@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from vlm_data.errors import CallError
-
 from vlm_models.checkpoint import load_state
 from vlm_models.interface import FamilyInfo
 from vlm_models.open_clip_encoder import OpenClipEncoder
