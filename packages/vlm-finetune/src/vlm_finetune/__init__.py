@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vlm_finetune.run import open_run as open_run
 
 _HOMES = {"finetune": "finetuning", "Recipe": "recipe", "Run": "run", "open_run": "run"}
-__all__ = list(_HOMES)
+__all__ = ["Recipe", "Run", "finetune", "open_run"]
 
 
 def __getattr__(name: str) -> Any:

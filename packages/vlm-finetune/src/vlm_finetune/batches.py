@@ -19,7 +19,10 @@ from vlm_models.inference import process_place
 class TrainingBatches(Protocol):
     """The micro-batches of every epoch, the same at every call."""
 
-    steps: int
+    @property
+    def steps(self) -> int:
+        """Optimiser steps per epoch."""
+        ...
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yield the micro-batches of this process in epoch `epoch`, from optimiser step `first_step` of it on."""

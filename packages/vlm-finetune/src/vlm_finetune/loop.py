@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -123,7 +123,7 @@ class Loop:
         names = [name for name, value in events[0].items() if isinstance(value, Tensor)] if events else []
         if names:  # one transfer for all values; the mean over processes is the value of the global batch
             table = torch.stack([torch.stack([event[name].float() for name in names]) for event in events])
-            values = self.accelerator.reduce(table, reduction="mean").tolist()
+            values = cast(Tensor, self.accelerator.reduce(table, reduction="mean")).tolist()
             for event, row in zip(events, values, strict=True):
                 event.update(zip(names, row, strict=True), epoch=event["step"] / self.batches.steps)
         bad = next((event for event in events if not math.isfinite(event["loss"])), None)

@@ -88,8 +88,7 @@ def _merge(*tables: Tables) -> dict[str, Any]:
     for table in tables:
         for name, content in table.items():
             old = merged.get(name)
-            both = isinstance(content, Mapping) and isinstance(old, Mapping)
-            merged[name] = {**old, **content} if both else content
+            merged[name] = {**old, **content} if isinstance(content, Mapping) and isinstance(old, Mapping) else content
     return merged
 
 

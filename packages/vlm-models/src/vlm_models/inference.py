@@ -5,12 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from jaxtyping import Float32
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
 from vlm_data.dataset import ImageDataset
 from vlm_data.loading import evaluation_batches
 from vlm_data.preprocess import Preprocess
 from vlm_data.progress import Progress, silent
+from vlm_models.interface import DualEncoder
 
 EVALUATION_BATCH = 256
 
@@ -72,7 +73,7 @@ def _in_order(indices: list[np.ndarray], rows: list[np.ndarray], world: int) -> 
 
 
 def image_features(
-    encoder: nn.Module,
+    encoder: DualEncoder,
     dataset: ImageDataset,
     preprocess: Preprocess,
     device: torch.device | str,

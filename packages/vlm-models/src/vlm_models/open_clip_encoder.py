@@ -14,6 +14,8 @@ from vlm_models.interface import DualEncoder
 class OpenClipEncoder(DualEncoder):
     """Wraps an unmodified open_clip model (`CLIP`, `CustomTextCLIP`, `CoCa`) as a dual encoder."""
 
+    clip: Any  # the three classes share methods, but no base class that declares them
+
     def __init__(
         self,
         clip: nn.Module,

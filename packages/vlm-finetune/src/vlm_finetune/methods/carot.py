@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from vlm_finetune.losses import (
 from vlm_finetune.method import Method
 from vlm_finetune.pairs import PairEncoder, with_rebuilt_head
 from vlm_models.classifier import Classifier
+from vlm_models.interface import DualEncoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Carot(Method):
         if step == 0 or not self._teacher:
             return student.logits_per_image.new_zeros(())
         with torch.no_grad():
-            teacher = pair_logits(*self.encode(self._teacher[0].model, batch))
+            teacher = pair_logits(*self.encode(cast(DualEncoder, self._teacher[0].model), batch))
         return self_distillation_from_logits(student, teacher)
 
     def after_step(self, step: int) -> None:
