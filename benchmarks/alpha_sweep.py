@@ -11,7 +11,7 @@ from PIL import Image
 
 from vlm_data import load_benchmark
 from vlm_data.benchmark import Benchmark
-from vlm_eval.predict import predict
+from vlm_eval.prediction import predict
 from vlm_eval.sweep import Interpolation, evaluate_interpolations
 from vlm_models import load_encoder, load_model, save_model
 from vlm_models.classifier import Classifier

@@ -8,7 +8,7 @@ from vlm_data.benchmark import Benchmark, EvaluationSet
 from vlm_data.dataset import UNLABELLED
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
-from vlm_eval.predict import file_stem, load_matching, model_facts, predict, set_facts
+from vlm_eval.prediction import file_stem, load_matching, model_facts, predict, set_facts
 from vlm_eval.rows import Row
 from vlm_eval.scores import score_tables
 from vlm_eval.sweep import evaluate_interpolations

@@ -44,7 +44,7 @@ def score(
     """Return the scores of one table.
 
     Samples with unknown label (-1) are left out. Accuracy gets the exact Clopper-Pearson interval, ECE (15 bins closed
-    on the right) the percentile bootstrap.
+    on the right) the basic bootstrap, which takes out that resampled ECE is too high.
 
     Args:
         predictions: `meta` says which model and data set these are, see `Predictions`.
@@ -202,7 +202,7 @@ def _score(
     if scoring.resamples:
         exact = clopper_pearson(int(outcomes.correct.sum()), len(ids), scoring.level)
         resampled = joint_bootstrap([outcomes], resamples=scoring.resamples, seed=scoring.seed)
-        intervals = {"accuracy": list(exact), "ece": list(resampled.interval("ece", scoring.level))}
+        intervals = {"accuracy": list(exact), "ece": list(resampled.interval("ece", scoring.level, "basic"))}
     row = _row(predictions.meta, len(ids), metrics, intervals)
     return {**row, "run": None if run is None else str(run), "method": method}, outcomes
 
@@ -242,7 +242,10 @@ def _mean_row(rows: Sequence[Row], members: Sequence[Outcomes], scoring: Scoring
     intervals: dict[str, list[float]] = {}
     if scoring.resamples:
         resampled = joint_bootstrap(members, resamples=scoring.resamples, seed=scoring.seed)
-        intervals = {metric: list(resampled.interval(metric, scoring.level)) for metric in ("accuracy", "ece")}
+        intervals = {
+            "accuracy": list(resampled.interval("accuracy", scoring.level)),
+            "ece": list(resampled.interval("ece", scoring.level, "basic")),
+        }
     shared = {
         key: value for key, value in rows[0]["hashes"].items() if all(r["hashes"].get(key) == value for r in rows)
     }

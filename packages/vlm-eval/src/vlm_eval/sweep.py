@@ -11,7 +11,7 @@ from vlm_data.benchmark import EvaluationSet
 from vlm_data.errors import CallError
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
-from vlm_eval.predict import file_stem, load_matching, mixture_hash, model_facts, set_facts
+from vlm_eval.prediction import file_stem, load_matching, mixture_hash, model_facts, set_facts
 from vlm_models.classifier import ZERO_SHOT, Classifier, LinearHead
 from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
 from vlm_models.weight_space import check_compatible, interpolate

@@ -78,15 +78,14 @@ def finetune(
         True
     """
     run = prepare_run(recipe, out or default_out(recipe))
-    if run.is_trained:
-        return run
-    benchmark = benchmark or load_data(recipe)
-    training = Training(run, benchmark, after_epoch, progress)
-    model = training.fit()
-    if training.accelerator.is_main_process:
-        save_model(model, run.path, method=recipe.method, epoch=training.position.best_epoch)
+    if not run.is_trained:
+        training = Training(run, benchmark or load_data(recipe), after_epoch, progress)
+        model = training.fit()
+        if training.accelerator.is_main_process:
+            save_model(model, run.path, method=recipe.method, epoch=training.position.best_epoch)
+        training.accelerator.wait_for_everyone()
+    if PartialState().is_main_process:
         shutil.rmtree(run.path / RESUME, ignore_errors=True)
-    training.accelerator.wait_for_everyone()
     return run
 
 

@@ -1,5 +1,6 @@
 """Shipped recipes, and how recipe, assignments and flags become one recipe."""
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -7,7 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from vlm_data.errors import unknown_name
+from vlm_data.errors import CallError, unknown_name
+from vlm_data.files import write_text
 from vlm_finetune.errors import RecipeError
 from vlm_finetune.recipe import METHODS, Recipe, load_recipe, parse
 
@@ -31,8 +33,42 @@ def recipe_text(name: str) -> str:
         CallError: for an unknown name; the nearest is offered.
     """
     if name not in recipe_names():
-        raise unknown_name("recipe", name, recipe_names(), "A path to a TOML file may stand in its place.")
-    return _folder().joinpath(f"{name}.toml").read_text()
+        raise unknown_name("recipe", name, recipe_names(), "`--recipe` takes the path of a TOML file, too.")
+    return _folder().joinpath(f"{name}.toml").read_text(encoding="utf-8")
+
+
+def recipe_tables(name: str) -> dict[str, Any]:
+    """Return the tables of a shipped recipe, without the defaults of what it does not say.
+
+    Raises:
+        CallError: for an unknown name; the nearest is offered.
+
+    Example:
+        >>> recipe_tables("carot")["method"]["name"]
+        'carot'
+    """
+    return tomllib.loads(recipe_text(name))
+
+
+def copy_recipe(name: str, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
+    """Write a shipped recipe into a file of the user's own and return its path.
+
+    Raises:
+        CallError: for an unknown name; if the file is there and shall not be replaced, or is a folder.
+        VlmError: if it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> copy_recipe("flyp", tempfile.mkdtemp() + "/own.toml").name
+        'own.toml'
+    """
+    target, text = Path(path), recipe_text(name)
+    if target.is_dir():
+        raise CallError(f"{target} is a folder; expected the name of a file. Write {target / name}.toml, for example.")
+    if target.exists() and not overwrite:
+        raise CallError(f"{target} is there already and was not changed. Choose another name, or pass --overwrite.")
+    write_text(target, text)
+    return target
 
 
 def resolve(recipe: str | None = None, assignments: Sequence[str] = (), flags: Tables | None = None) -> Recipe:
@@ -58,7 +94,7 @@ def resolve(recipe: str | None = None, assignments: Sequence[str] = (), flags: T
         recipe = _default_name(own)
     elif not recipe.endswith(".toml") and not Path(recipe).is_file():
         recipe_text(recipe)  # an unknown name is refused here
-    base = load_recipe(Path(recipe)) if Path(recipe).is_file() else tomllib.loads(recipe_text(recipe))
+    base = load_recipe(Path(recipe)) if Path(recipe).is_file() else recipe_tables(recipe)
     return parse(_merge(_without_other_method(base, own), own), recipe)
 
 
@@ -67,7 +103,7 @@ def _default_name(own: Tables) -> str:
     wanted = (own.get("model", {}).get("spec", "tiny"), own.get("data", {}).get("name", "digits"))
     special = f"{wanted[1]}-{method}"
     if special in recipe_names():
-        shipped = parse(tomllib.loads(recipe_text(special)))
+        shipped = parse(recipe_tables(special))
         if (shipped.model.spec, shipped.data.name) == wanted:
             return special
     if method not in recipe_names():

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from torch import nn
+
+from vlm_finetune.errors import VlmFinetuneError
 
 _NAME = re.compile(r"phase-(\d+)-step-(\d+)$")
 
@@ -70,7 +73,17 @@ class ResumePoints:
             self.folder.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(temporary, ignore_errors=True)
         self.accelerator.wait_for_everyone()
-        self.accelerator.save_state(str(temporary))
+        try:
+            self.accelerator.save_state(str(temporary))
+        except (
+            OSError,
+            RuntimeError,
+            SafetensorError,
+        ) as error:  # torch and safetensors report a full disk each their way
+            raise VlmFinetuneError(
+                f"cannot write a resume point below {self.folder}: {' '.join(str(error).split())[:200]}. "
+                "The one before it is whole. Free some space and give the same command again."
+            ) from error
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             shutil.rmtree(self.folder / name, ignore_errors=True)

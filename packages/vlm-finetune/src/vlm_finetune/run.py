@@ -89,6 +89,8 @@ def start_run(recipe: Recipe, path: str | os.PathLike[str], overwrite: bool = Fa
                 f"{folder} holds another run; it differs in {', '.join(changed)}. "
                 "Choose another --out, repeat its settings to go on with it, or pass --overwrite to remove it."
             )
+        for unfinished in folder.rglob(".*.tmp"):  # what a killed process was writing
+            unfinished.unlink(missing_ok=True)
         return run
     if folder.is_dir() and any(folder.iterdir()):
         raise CallError(f"{folder} is not empty and holds no run. Choose another --out; nothing was changed.")
@@ -155,5 +157,5 @@ def require_trained(run: Run) -> None:
     """
     if not run.is_trained:
         raise VlmFinetuneError(
-            f"{run.path} holds an unfinished run. Expected {MANIFEST} in it; give the same `vlm finetune` again to finish."
+            f"{run.path} is unfinished: {MANIFEST} is missing. Give the same `vlm finetune` again to finish."
         )

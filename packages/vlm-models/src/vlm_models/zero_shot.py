@@ -88,7 +88,8 @@ def load_classifier(
         if model.head_kind != ZERO_SHOT:
             raise CallError(
                 f"{spec} has a head trained for {len(model.class_names)} classes "
-                f"({', '.join(model.class_names[:3])}, ...), but the data has {len(class_names)} ({', '.join(class_names[:3])}, ...). "
+                f"({', '.join(model.class_names[:3])}, ...), but the data has {len(class_names)} "
+                f"({', '.join(class_names[:3])}, ...). "
                 "Expected the same names in the same order; evaluate it on the data it was trained for."
             )
         model = model.encoder
