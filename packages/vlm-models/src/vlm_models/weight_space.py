@@ -38,9 +38,12 @@ def interpolate(a: State, b: State, alpha: float) -> dict[str, Tensor]:
 def _mix(a: Tensor, b: Tensor, alpha: float) -> Tensor:
     if not b.is_floating_point():
         return b.clone()
-    if b.dtype in (torch.float16, torch.bfloat16):
-        return torch.lerp(a.float(), b.float(), alpha).to(b.dtype)
-    return torch.lerp(a.to(b.dtype), b, alpha)
+    return torch.lerp(_wide(a, b), _wide(b, b), alpha).to(b.dtype)
+
+
+def _wide(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return a tensor in the precision that sums with `like` are made in: single at least."""
+    return tensor.to(torch.promote_types(like.dtype, torch.float32))
 
 
 def fisher_merge(
@@ -49,7 +52,9 @@ def fisher_merge(
     """Return the mean of two models weighted by their diagonal Fisher information, element by element.
 
     `((1 - alpha) f_a a + alpha f_b b) / ((1 - alpha) f_a + alpha f_b)` with `f = max(F, floor)` (Matena and Raffel
-    2022). A tensor without Fisher information in both files is interpolated plainly.
+    2022). A tensor without Fisher information in both files is interpolated plainly, and so are elements of which
+    neither model knows anything (possible with `floor=0` only). Computed in float32 at least and returned in the type
+    of `b`. Alpha 0 and 1 return the end points exactly.
 
     Raises:
         CheckpointError: if keys or shapes differ, or a tensor has Fisher information in one file only.
@@ -66,21 +71,28 @@ def fisher_merge(
             f"Fisher information of {', '.join(lonely)} is in one file only; expected it in both or in neither. "
             "Estimate both with the same set of trained parameters."
         )
-    merged = {}
-    for name, tensor in b.items():
-        if name not in fisher_b or not tensor.is_floating_point():
-            merged[name] = _mix(a[name], tensor, alpha)
-            continue
-        weight_a = (1 - alpha) * fisher_a[name].clamp_min(floor)
-        weight_b = alpha * fisher_b[name].clamp_min(floor)
-        merged[name] = (weight_a * a[name] + weight_b * tensor) / (weight_a + weight_b)
-    return merged
+    informed = {name: tensor for name, tensor in b.items() if name in fisher_b and tensor.is_floating_point()}
+    for fisher in (fisher_a, fisher_b):
+        problems = differences(informed, {name: fisher[name] for name in informed})
+        if problems:
+            raise CheckpointError(
+                f"Fisher information does not fit the models: {'; '.join(problems)}. Estimate it with this architecture."
+            )
+    merged = {name: _mix(a[name], tensor, alpha) for name, tensor in b.items() if name not in informed}
+    for name, tensor in informed.items():
+        weight_a = (1 - alpha) * _wide(fisher_a[name], tensor).clamp_min(floor)
+        weight_b = alpha * _wide(fisher_b[name], tensor).clamp_min(floor)
+        total = weight_a + weight_b
+        share = torch.where(total > 0, weight_b / total, alpha)
+        merged[name] = torch.lerp(_wide(a[name], tensor), _wide(tensor, tensor), share).to(tensor.dtype)
+    return {name: merged[name] for name in b}
 
 
 def uniform_soup(states: Iterable[State]) -> dict[str, Tensor]:
     """Return the mean of several models of one architecture (Wortsman et al. 2022, "Model soups").
 
-    The models are read one after the other, so an iterator over files needs the memory of two.
+    The models are read one after the other, so an iterator over files needs the memory of two. Summed in float32 at
+    least and returned in the type of the first model.
 
     Raises:
         CheckpointError: if there is none, or keys or shapes differ.
@@ -90,17 +102,24 @@ def uniform_soup(states: Iterable[State]) -> dict[str, Tensor]:
         {'w': tensor([0.5000])}
     """
     total: dict[str, Tensor] = {}
+    types: dict[str, torch.dtype] = {}
     count = 0
     for count, state in enumerate(states, start=1):
         if count == 1:
-            total = {name: tensor.clone() for name, tensor in state.items()}
-            continue
-        check_compatible(total, state)
-        for name, tensor in state.items():
-            total[name] = total[name] + tensor if tensor.is_floating_point() else tensor.clone()
+            types = {name: tensor.dtype for name, tensor in state.items()}
+            total = {name: _wide(tensor, tensor) for name, tensor in state.items() if tensor.is_floating_point()}
+        else:
+            check_compatible(total, state)
+            for name, tensor in state.items():
+                if tensor.is_floating_point():
+                    total[name] = total[name] + tensor
+        total |= {name: tensor for name, tensor in state.items() if not tensor.is_floating_point()}
     if not count:
         raise CheckpointError("a soup needs at least one model; none was given.")
-    return {name: tensor / count if tensor.is_floating_point() else tensor for name, tensor in total.items()}
+    return {
+        name: (tensor / count).to(types[name]) if tensor.is_floating_point() else tensor.clone()
+        for name, tensor in total.items()
+    }
 
 
 def check_compatible(a: State, b: State) -> None:
