@@ -4,6 +4,10 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 
+_LISTED = 24
+"""So many names still make a sentence that is read."""
+
+
 class VlmError(Exception):
     """Base of all errors a user can cause or repair; `exit_code` is what the command line returns."""
 
@@ -29,7 +33,9 @@ class UnreadableImageError(VlmDataError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> CallError:
-    """Build the error for a name that does not exist, offering the nearest valid one.
+    """Build the error for a name that does not exist, offering the nearest valid one; capitals do not matter.
+
+    Of more than 24 known names the eight nearest are listed.
 
     Args:
         kind: what the name stands for, for example `"method"`.
@@ -42,9 +48,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
         "unknown method 'flypp'. Did you mean 'flyp'? Known: carot, flyp."
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    lowered = {known_name.lower(): known_name for known_name in names}
+    near = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=8, cutoff=0.5)]
     guess = f" Did you mean {near[0]!r}?" if near else ""
-    listed = f" Known: {', '.join(names)}." if names else ""
+    shown = names if len(names) <= _LISTED else near or names[:8]
+    rest = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    listed = f" Known: {', '.join(shown)}{rest}." if names else ""
     return CallError(f"unknown {kind} {name!r}.{guess}{listed}{' ' + hint if hint else ''}")
 
 
