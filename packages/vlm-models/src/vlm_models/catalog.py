@@ -22,7 +22,7 @@ def load_model(spec: str, device: torch.device | str = "cpu", precision: str = "
     Args:
         spec: `FAMILY` or `FAMILY:SOURCE`. `run:` and `file:` give back what was saved, a classifier if it had a head.
         device: where to put it.
-        precision: type of the floating-point weights, `fp32`, `bf16` or `fp16`.
+        precision: type of the floating-point weights, `fp32`, `bf16` or `fp16`; a head stays in single precision.
 
     Raises:
         CallError: for an unknown family, architecture, tag or precision; the nearest valid name is offered.
@@ -36,7 +36,8 @@ def load_model(spec: str, device: torch.device | str = "cpu", precision: str = "
         raise unknown_name("precision", precision, PRECISIONS)
     family, _, source = spec.partition(":")
     model = REGISTRY.load(family).load(source)
-    return model.to(device=device, dtype=PRECISIONS[precision]).eval()
+    (model.encoder if isinstance(model, Classifier) else model).to(dtype=PRECISIONS[precision])
+    return model.to(device).eval()
 
 
 def load_encoder(spec: str, device: torch.device | str = "cpu", precision: str = "fp32") -> DualEncoder:

@@ -8,6 +8,7 @@ from jaxtyping import Float32
 from torch import Tensor, distributed
 
 from vlm_data.dataset import ImageDataset
+from vlm_data.errors import CallError
 from vlm_data.loading import evaluation_batches
 from vlm_data.preprocess import Preprocess
 from vlm_data.progress import Progress, silent
@@ -49,8 +50,11 @@ def map_images(
         progress: told about batches of this process.
 
     Raises:
+        CallError: if the data set is empty.
         UnreadableImageError: names the file that cannot be decoded.
     """
+    if not len(dataset):
+        raise CallError(f"{dataset.name} ({dataset.split}) has no images; expected at least one.")
     rank, world = process_place()
     batches = evaluation_batches(dataset, preprocess, batch_size, rank=rank, world=world, workers=workers)
     total = len(range(rank * batch_size, len(dataset), world * batch_size))

@@ -76,7 +76,8 @@ def fisher_merge(
         problems = differences(informed, {name: fisher[name] for name in informed})
         if problems:
             raise CheckpointError(
-                f"Fisher information does not fit the models: {'; '.join(problems)}. Estimate it with this architecture."
+                f"Fisher information does not fit the models: {'; '.join(problems)}. "
+                "Expected one value per weight; estimate it with this architecture."
             )
     merged = {name: _mix(a[name], tensor, alpha) for name, tensor in b.items() if name not in informed}
     for name, tensor in informed.items():
