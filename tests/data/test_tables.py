@@ -63,8 +63,8 @@ def test_answers_of_a_small_table():
 
 
 def test_columns_must_fit_together():
-    with pytest.raises(VlmDataError, match="2 ids, 1 labels, 2 rows of logits"):
-        Predictions(("a", "b"), np.zeros(1, np.int64), np.zeros((2, 3), np.float32))
+    with pytest.raises(VlmDataError, match="1 ids, 2 labels, 2 rows of logits"):
+        Predictions(("a",), np.zeros(2, np.int64), np.zeros((2, 3), np.float32))
 
 
 def test_a_sample_counts_once():

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
@@ -15,6 +15,7 @@ from vlm_data.errors import UnreadableImageError
 UNLABELLED = -1
 
 
+@runtime_checkable
 class ImageDataset(Protocol):
     """Images with stable ids and, where known, labels, captions and evidence.
 
@@ -55,7 +56,7 @@ class ImageDataset(Protocol):
         """Return the mask of what a right answer should rest on, in pixels of `image(index)`, or None."""
         ...
 
-    def select(self, indices: Sequence[int]) -> Self:
+    def select(self, indices: Sequence[int]) -> "ImageDataset":
         """Return the data set of these images in this order."""
         ...
 
@@ -65,7 +66,7 @@ class ImageDataset(Protocol):
         ...
 
 
-def _digest(dataset: ImageDataset, contents: Sequence[bytes]) -> str:
+def _digest(dataset: "ArrayDataset | FileDataset", contents: Sequence[bytes]) -> str:
     digest = hashlib.sha256(repr((dataset.ids, dataset.captions)).encode() + dataset.labels.tobytes())
     for content in contents:
         digest.update(len(content).to_bytes(8, "little") + content)
@@ -100,7 +101,7 @@ class ArrayDataset:
         """Return the evidence mask of one image, or None where the data set has none."""
         return None if self.masks is None else self.masks[index]
 
-    def select(self, indices: Sequence[int]) -> Self:
+    def select(self, indices: Sequence[int]) -> "ArrayDataset":
         """Return the data set of these images in this order."""
         rows = np.asarray(indices, dtype=np.int64)
         return dataclasses.replace(
@@ -154,7 +155,7 @@ class FileDataset:
         """Return None: plain image files carry no evidence."""
         return None
 
-    def select(self, indices: Sequence[int]) -> Self:
+    def select(self, indices: Sequence[int]) -> "FileDataset":
         """Return the data set of these images in this order."""
         rows = np.asarray(indices, dtype=np.int64)
         return dataclasses.replace(

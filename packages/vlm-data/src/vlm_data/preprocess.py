@@ -47,7 +47,7 @@ class Preprocess:
         """Sixteen hexadecimal digits that change with any of the values."""
         return text_hash(json.dumps(dataclasses.asdict(self), sort_keys=True))
 
-    def normalise(self, images: Tensor) -> Float[Tensor, "n 3 h w"]:
+    def normalise(self, images: Tensor) -> Float[Tensor, "n ..."]:
         """Turn uint8 images into the float input of the model, on the device where they are.
 
         Computes `(x / 255 - mean) / std`. Floating-point images are taken to be normalised already and pass unchanged.
