@@ -15,8 +15,11 @@ from vlm_data.preprocess import Preprocess
 from vlm_models.errors import CheckpointError, VlmModelsError
 from vlm_models.interface import FamilyInfo
 from vlm_models.open_clip_encoder import OpenClipEncoder
+from vlm_models.open_clip_weights import open_clip_variants
 
 INFO = FamilyInfo("Every architecture and pretrained tag of open_clip.", "openclip:ARCH/TAG")
+variants = open_clip_variants
+"""What `vlm_models.variants.family_variants` asks a family for."""
 
 
 def load(source: str) -> OpenClipEncoder:
@@ -31,7 +34,9 @@ def load(source: str) -> OpenClipEncoder:
     """
     name, _, tag = source.partition("/")
     if name not in open_clip.list_models():
-        raise unknown_name("open_clip architecture", name, open_clip.list_models(), "See `vlm models show openclip`.")
+        raise unknown_name(
+            "open_clip architecture", name, open_clip.list_models(), "See `vlm models ls --family openclip`."
+        )
     tags = open_clip.list_pretrained_tags_by_model(name)
     if tag and tag not in tags and not os.path.isfile(tag):
         raise unknown_name(f"tag of {name}", tag, tags, "A local weight file may stand in place of the tag.")
