@@ -79,7 +79,7 @@ def test_a_batch_of_nothing_is_refused():
 def test_a_damaged_file_is_named(tmp_path, workers):
     (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0 no image")
     data = FileDataset("files", "test", ("a",), np.zeros(1, dtype=np.int64), (tmp_path / "cut.jpg",))
-    with pytest.raises(UnreadableImageError, match="cut.jpg"):
+    with pytest.raises(UnreadableImageError, match=r"cut\.jpg"):
         map_images(lambda images: images[:, 0, 0].float(), data, PREPROCESS, workers=workers)
 
 

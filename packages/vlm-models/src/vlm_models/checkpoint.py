@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from vlm_data.errors import CallError
 from vlm_data.files import write_bytes, write_text
 from vlm_data.preprocess import Preprocess
 from vlm_data.text import list_hash
@@ -125,14 +126,18 @@ def read_manifest(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(directory) / MANIFEST
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{directory} holds no saved model: cannot read {MANIFEST} ({error}). "
             f"Expected a run directory or a folder with {WEIGHTS} and {MANIFEST}."
         ) from error
-    if manifest.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {manifest.get('format')!r}; this version reads format {FORMAT}.")
+    version = manifest.get("format") if isinstance(manifest, dict) else None
+    if version != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {version!r}; this version reads format {FORMAT}. "
+            "Read it with the version that wrote it, or save the model again."
+        )
     return manifest
 
 
@@ -140,21 +145,34 @@ def load_saved(directory: str, spec: str) -> DualEncoder | Classifier:
     """Build the architecture a manifest names and load the weights beside it.
 
     Raises:
-        CheckpointError: if files are missing, damaged, or do not fit together.
+        CheckpointError: if files are missing, damaged, or do not belong together.
     """
     manifest = read_manifest(directory)
-    architecture = manifest["architecture"]
-    encoder: DualEncoder = REGISTRY.load(architecture["family"]).build(architecture)
-    encoder.preprocess = _read_preprocess(manifest["preprocessing"])
-    model: DualEncoder | Classifier = encoder
-    if "head" in manifest:
-        names = manifest["class_names"]
-        head = LinearHead(torch.zeros(len(names), encoder.embedding_dim))
-        model = Classifier(encoder, head, manifest["head"], names, manifest["templates"])
-    load_state(model, read_weights(Path(directory) / WEIGHTS), directory)
-    encoder.spec = spec
+    try:
+        model = _build(manifest)
+    except (LookupError, TypeError, ValueError, AttributeError, CallError) as error:
+        raise CheckpointError(
+            f"{Path(directory) / MANIFEST} does not describe a model that this version can build: "
+            f"{type(error).__name__} {error}. Expected a file written by `save_model`; write it again."
+        ) from error
+    state = read_weights(Path(directory) / WEIGHTS)
+    load_state(model, state, directory)
+    if weights_hash(state) != manifest.get("weights_hash"):
+        raise CheckpointError(
+            f"the weights in {Path(directory) / WEIGHTS} are not those {MANIFEST} was written for. "
+            "Expected two files of one save; copy both again, or give the command that wrote them once more."
+        )
+    (model.encoder if isinstance(model, Classifier) else model).spec = spec
     return model
 
 
-def _read_preprocess(values: Mapping[str, Any]) -> Preprocess:
-    return Preprocess(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+def _build(manifest: Mapping[str, Any]) -> DualEncoder | Classifier:
+    architecture = manifest["architecture"]
+    encoder: DualEncoder = REGISTRY.load(architecture["family"]).build(architecture)
+    values = manifest["preprocessing"]
+    encoder.preprocess = Preprocess(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+    if "head" not in manifest:
+        return encoder
+    names = manifest["class_names"]
+    head = LinearHead(torch.zeros(len(names), encoder.embedding_dim))
+    return Classifier(encoder, head, manifest["head"], names, manifest["templates"])
