@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Iterable, Sequence
 
-
 _LISTED = 24
 """So many names still make a sentence that is read."""
 
