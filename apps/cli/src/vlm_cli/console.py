@@ -89,17 +89,36 @@ class Console:
         if self.as_json or not self.is_main:
             return
         from rich.box import SIMPLE_HEAD
-        from rich.console import Console as RichConsole
         from rich.table import Table
 
-        self.end_progress()
         drawn = Table(
             title=title, caption=caption or None, box=SIMPLE_HEAD, title_justify="left", caption_justify="left"
         )
         for position, column in enumerate(columns):
-            drawn.add_column(column, justify="left" if position == 0 else "right", overflow="fold", max_width=12)
+            width = 12 if position else 32
+            drawn.add_column(column, justify="right" if position else "left", overflow="fold", max_width=width)
         for row in rows:
             drawn.add_row(*row)
+        self._draw_table(drawn)
+
+    def listing(self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
+        """Print a table of words to stdout; long cells are folded at the width of the terminal."""
+        if self.as_json or not self.is_main:
+            return
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+
+        drawn = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", show_header=any(columns))
+        for column in columns:
+            drawn.add_column(column, overflow="fold")
+        for row in rows:
+            drawn.add_row(*row)
+        self._draw_table(drawn)
+
+    def _draw_table(self, drawn: Any) -> None:
+        from rich.console import Console as RichConsole
+
+        self.end_progress()
         # A pipe has no width: take what the table needs, so that nothing is cut.
         width = None if sys.stdout.isatty() else 400
         RichConsole(width=width, highlight=False, markup=False).print(drawn)

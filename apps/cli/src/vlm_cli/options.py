@@ -9,6 +9,14 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+def examples(*calls: str) -> str:
+    """Return the end of a help page: calls that work as they are; a test runs every one of them.
+
+    rich-click joins lines that no empty line parts, so each call is a paragraph of its own.
+    """
+    return "\n\n".join(("Examples:", *calls))
+
+
 def _several(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         for option in reversed(options):
@@ -18,11 +26,21 @@ def _several(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
     return decorate
 
 
+data_root_option = click.option(
+    "--data-root", type=click.Path(path_type=Path), help="Folder that relative paths of data start from."
+)
+limit_option = click.option("--limit", type=click.IntRange(min=1), help="Keep at most N samples per split and shift.")
+skip_unreadable_option = click.option(
+    "--skip-unreadable", is_flag=True, help="Leave out images that cannot be decoded, and count them."
+)
+data_seed_option = click.option(
+    "--seed", "data_seed", type=int, default=0, show_default=True, help="Of what the data draws: splits, shifts."
+)
 data_options = _several(
     click.option("--data", help="Benchmark, or folder:DIR, csv:FILE, jsonl:FILE, parquet:FILE.  [default: digits]"),
-    click.option("--data-root", type=click.Path(path_type=Path), help="Folder that relative paths of data start from."),
-    click.option("--limit", type=click.IntRange(min=1), help="Keep at most N samples per split and shift."),
-    click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be decoded, and count them."),
+    data_root_option,
+    limit_option,
+    skip_unreadable_option,
 )
 device_option = click.option("--device", help="cpu, cuda, cuda:1, mps.  [default: a GPU if there is one]")
 out_option = click.option("--out", type=click.Path(path_type=Path), help="Where to write.")

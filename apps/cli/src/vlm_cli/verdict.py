@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _COLUMNS_AT_ONCE = 7
 """Data columns side by side, so that a table fits a terminal of 100 characters."""
+_LABELS = {"accuracy": "acc", "ece": "ECE"}
 
 
 def show_plan(recipe: "Recipe", out: "Path", console: Console) -> None:
@@ -63,15 +64,22 @@ def show_verdict(run: "Run", verdict: "Verdict", console: Console) -> None:
     console.text(f"results      {run.path.parent / 'results.jsonl'}")
 
 
-def show_scores(table: "ScoreTable", console: Console, title: str, caption: str = "") -> None:
+def show_scores(
+    table: "ScoreTable",
+    console: Console,
+    title: str,
+    caption: str = "",
+    metrics: Sequence[str] = ("accuracy", "ece"),
+) -> None:
     """Print a table of scores, a few columns at a time."""
     starts = range(0, len(table.columns), _COLUMNS_AT_ONCE)
     parts = [table.columns[start : start + _COLUMNS_AT_ONCE] for start in starts]
     for position, columns in enumerate(parts):
         rows = [
-            [_model_label(line) if metric == "accuracy" else "", label, *_cells(line, columns, metric)]
+            [_model_label(line) if metric == metrics[0] else "", _LABELS.get(metric, metric), *cells]
             for line in table.lines
-            for metric, label in (("accuracy", "acc"), ("ece", "ECE"))
+            for metric in metrics
+            if set(cells := _cells(line, columns, metric)) != {"-"}
         ]
         last = position == len(parts) - 1
         headings = ["", "", *[column.label for column in columns]]
@@ -103,17 +111,21 @@ def show_alphas(rows: "Sequence[Row]", chosen: float, console: Console) -> None:
 
 
 def _model_label(line: "Line") -> str:
-    return f"{line.model}\nalpha {line.alpha:g}" if line.model == "interpolated" else line.model
+    return line.model if line.alpha in (None, 0, 1) else f"{line.model}\nalpha {line.alpha:g}"
 
 
 def _cells(line: "Line", columns: Sequence["Column"], metric: str) -> list[str]:
+    from vlm_eval.comparison import is_share
+
+    scale, digits, ends = (100, 1, 0) if is_share(metric) else (1, 3, 2)
     texts = []
     for column in columns:
         score = line.cells.get(column.key, {}).get(metric)
         if score is None:
             texts.append("-")
         elif score.low is None or score.high is None:
-            texts.append(f"{100 * score.value:.1f}")
+            texts.append(f"{scale * score.value:.{digits}f}")
         else:
-            texts.append(f"{100 * score.value:.1f}\n{100 * score.low:.0f}-{100 * score.high:.0f}")
+            low, high = scale * score.low, scale * score.high
+            texts.append(f"{scale * score.value:.{digits}f}\n{low:.{ends}f}-{high:.{ends}f}")
     return texts

@@ -9,13 +9,11 @@ from vlm_cli import options
 from vlm_cli.console import Console
 from vlm_cli.verdict import show_scores
 
-EPILOG = """Examples:
-
-\b
-  vlm evaluate tiny
-  vlm evaluate tiny run:runs/digits-tiny-full-seed0 --json
-  vlm evaluate openclip:ViT-B-32/laion2b_s34b_b79k --data folder:photos
-"""
+EPILOG = options.examples(
+    "vlm evaluate tiny",
+    "vlm evaluate tiny run:runs/digits-tiny-full-seed0 --json",
+    "vlm evaluate openclip:ViT-B-32/laion2b_s34b_b79k --data folder:photos",
+)
 
 
 @click.command(cls=rich_click.RichCommand, epilog=EPILOG)
@@ -62,7 +60,7 @@ def command(
         rows = []
         for spec in specs:
             console.say(f"evaluating {spec} on {benchmark.name}")
-            model = load_classifier(spec, benchmark.class_names, benchmark.templates, state.device, precision)
+            model = load_classifier(spec, benchmark.class_names, benchmark.templates, str(state.device), precision)
             folder = predictions_folder(out, spec, benchmark, precision)
             rows += evaluate(model, benchmark, folder, batch_size=batch_size, progress=console.progress)
         if state.is_main_process:

@@ -13,14 +13,12 @@ from vlm_cli.verdict import show_plan, show_verdict
 if TYPE_CHECKING:
     from vlm_finetune import Recipe
 
-EPILOG = """Examples:
-
-\b
-  vlm finetune
-  vlm finetune --method carot --alpha auto
-  vlm finetune --data folder:photos --model openclip:ViT-B-32/laion2b_s34b_b79k
-  vlm finetune --recipe runs/digits-tiny-full-seed0/recipe.toml --seed 1
-"""
+EPILOG = options.examples(
+    "vlm finetune",
+    "vlm finetune --method carot --alpha auto",
+    "vlm finetune --data folder:photos --model openclip:ViT-B-32/laion2b_s34b_b79k",
+    "vlm finetune --recipe runs/digits-tiny-full-seed0/recipe.toml --seed 1",
+)
 
 
 @click.command(cls=rich_click.RichCommand, epilog=EPILOG)
@@ -96,10 +94,10 @@ def _run(recipe: "Recipe", out: Path, device: str | None, overwrite: bool, conso
             console.say(f"loading {recipe.data.name} and {recipe.model.spec}")
             benchmark = load_data(recipe)
             console.skipped(benchmark.skipped)
-            zero_shot = zero_shot_model(recipe, benchmark, state.device)
+            zero_shot = zero_shot_model(recipe, benchmark, str(state.device))
             if not run.is_trained:
                 console.say(f"fine-tuning with {recipe.method} on {state.device}; everything goes to {run.path}")
-                tracker = ShiftTracker(benchmark, zero_shot, recipe.evaluation.track, state.device)
+                tracker = ShiftTracker(benchmark, zero_shot, recipe.evaluation.track, str(state.device))
                 finetune(recipe, out, benchmark=benchmark, after_epoch=tracker, progress=console.progress)
                 for name in sorted(tracker.collapsed):
                     console.say(f"warning: on {name} more than half of the zero-shot ability was lost during training")

@@ -9,12 +9,10 @@ from vlm_cli import options
 from vlm_cli.console import Console
 from vlm_cli.verdict import show_alphas
 
-EPILOG = """Examples:
-
-\b
-  vlm interpolate tiny run:runs/digits-tiny-full-seed0
-  vlm interpolate tiny run:runs/digits-tiny-full-seed0 --alphas 0,0.25,0.5,0.75,1 --alpha auto --save mixed
-"""
+EPILOG = options.examples(
+    "vlm interpolate tiny run:runs/digits-tiny-full-seed0",
+    "vlm interpolate tiny run:runs/digits-tiny-full-seed0 --alphas 0,0.25,0.5,0.75,1 --alpha auto --save mixed",
+)
 
 
 @click.command(cls=rich_click.RichCommand, epilog=EPILOG)
@@ -59,7 +57,7 @@ def command(
     """
     console = Console(as_json, verbose)
     chosen = options.parse_alpha(alpha)
-    grid = sorted({*options.parse_alphas(alphas), *([] if chosen is None else [chosen])})
+    grid = sorted(set(options.parse_alphas(alphas) + ([] if chosen is None else [chosen])))
     console.say("vlm interpolate: loading libraries (PyTorch, open_clip), this takes some seconds")
     from vlm_data import load_benchmark
     from vlm_eval import results
@@ -72,10 +70,11 @@ def command(
     with processes(device) as state:
         benchmark = load_benchmark(data or "digits", data_root, limit=limit, skip_unreadable=skip_unreadable)
         console.skipped(benchmark.skipped)
-        ends = [
-            load_classifier(spec, benchmark.class_names, benchmark.templates, state.device)
-            for spec in (zero_shot, fine_tuned)
-        ]
+        words = (benchmark.class_names, benchmark.templates)
+        ends = (
+            load_classifier(zero_shot, *words, str(state.device)),
+            load_classifier(fine_tuned, *words, str(state.device)),
+        )
         folder = predictions_folder(out, f"{zero_shot}+{fine_tuned}", benchmark)
         rows = interpolate_models(*ends, benchmark, grid, folder, batch_size=batch_size, progress=console.progress)
         chosen = choose_alpha(rows) if chosen is None else chosen

@@ -1,0 +1,97 @@
+"""`vlm models`: which families of models there are, and what one model is."""
+
+from typing import Any
+
+import click
+import rich_click
+
+from vlm_cli import options
+from vlm_cli.console import Console
+
+EPILOG = options.examples(
+    "vlm models ls --family openclip",
+    "vlm models show tiny",
+)
+LS_EPILOG = options.examples(
+    "vlm models ls",
+    "vlm models ls --family openclip --json",
+)
+SHOW_EPILOG = options.examples(
+    "vlm models show tiny",
+    "vlm models show run:runs/digits-tiny-full-seed0",
+    "vlm models show openclip:ViT-B-32/laion2b_s34b_b79k --json",
+)
+
+
+@click.group(cls=rich_click.RichGroup, epilog=EPILOG)
+def command() -> None:
+    """List and show models."""
+
+
+@command.command(cls=rich_click.RichCommand, epilog=LS_EPILOG)
+@click.option("--family", help="List the architectures and tags of this family.")
+@options.output_options
+def ls(family: str | None, as_json: bool, verbose: bool, debug: bool) -> None:
+    """List the families of models and how to write them; with --family, what one of them offers."""
+    console = Console(as_json, verbose)
+    console.say("vlm models: loading libraries (PyTorch, open_clip), this takes some seconds")
+    from vlm_models.catalog import REGISTRY, family_info
+
+    if family:
+        _list_variants(family, console)
+        return
+    infos = {name: family_info(name) for name in REGISTRY.names()}
+    listed = [{"family": name, "spec": info.spec, "summary": info.summary} for name, info in infos.items()]
+    console.document({"families": listed})
+    console.listing(("--model", "is"), [(info.spec, info.summary) for info in infos.values()])
+    console.text("`vlm models ls --family openclip` lists its architectures and tags.")
+
+
+def _list_variants(family: str, console: Console) -> None:
+    from vlm_models.catalog import family_info
+    from vlm_models.variants import family_variants
+
+    info, variants = family_info(family), family_variants(family)
+    listed = [{"architecture": v.architecture, "tags": list(v.tags), "cached": list(v.cached)} for v in variants]
+    console.document({"family": family, "spec": info.spec, "summary": info.summary, "variants": listed})
+    if not variants:
+        console.text(f"{info.spec}: {info.summary}")
+        return
+    rows = [
+        (found.architecture, ", ".join(tag + " *" * (tag in found.cached) for tag in found.tags)) for found in variants
+    ]
+    console.listing(("architecture", "tags"), rows)
+    console.text(f"Write {info.spec}; without a tag the weights are random. * on this machine, others are downloaded.")
+
+
+@command.command(cls=rich_click.RichCommand, epilog=SHOW_EPILOG)
+@click.argument("spec")
+@options.output_options
+def show(spec: str, as_json: bool, verbose: bool, debug: bool) -> None:
+    """Show architecture, size, preprocessing, temperature and hash of a model, and what a saved one was made for."""
+    console = Console(as_json, verbose)
+    console.say("vlm models: loading libraries (PyTorch, open_clip), this takes some seconds")
+    from vlm_models.description import describe
+
+    facts = describe(spec)
+    console.document(facts)
+    console.listing(("", ""), [(name.replace("_", " "), _words(value)) for name, value in _lines(facts)])
+
+
+def _lines(facts: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Flatten one level: `parameters image`, `preprocessing size`; what is deeper stays one line."""
+    lines: list[tuple[str, Any]] = []
+    for name, value in facts.items():
+        nested = isinstance(value, dict) and name != "architecture"
+        lines += [(f"{name} {key}", inner) for key, inner in value.items()] if nested else [(name, value)]
+    return lines
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_words(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_words(item) for item in value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
