@@ -30,11 +30,16 @@ def processes(device: str | None = None) -> Iterator[PartialState]:
     state = PartialState(cpu=_is_cpu(device))
     try:
         yield state
+        if _in_group():
+            distributed.barrier()  # not after an error: the other processes are waiting somewhere else
     finally:
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.barrier()
+        if _in_group():
             distributed.destroy_process_group()
             PartialState._reset_state()
+
+
+def _in_group() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
 
 
 def accelerator(precision: str = "fp32") -> Accelerator:
