@@ -27,7 +27,7 @@ def contrast(images: Images) -> list[Images]:
     """Pull every pixel towards the mean of its image: (x - mean) c + mean.
 
     Example:
-        >>> levels = contrast(np.stack([np.zeros((4, 4, 3)), np.ones((4, 4, 3))], axis=1).reshape(1, 8, 4, 3))
+        >>> levels = contrast(np.eye(4, dtype=np.float32)[None, :, :, None].repeat(3, axis=3))
         >>> float(np.ptp(levels[0]).round(2))
         0.6
     """

@@ -85,7 +85,7 @@ def place(ink: Float32[np.ndarray, "n h w"], extent: float, placement: Placement
         placement: how each digit lies.
 
     Example:
-        >>> still = draw_placement(1, np.random.default_rng(0), size=(1, 1), centred=True)
+        >>> still = draw_placement(1, np.random.default_rng(0), size=(1.0, 1.0), centred=True)
         >>> picture = np.eye(32, dtype=np.float32)[None]
         >>> bool(np.allclose(place(picture, 1.0, still), picture))
         True
@@ -112,10 +112,11 @@ def _sample(
     padded = np.pad(ink, ((0, 0), (1, 1), (1, 1)))  # one empty pixel around, so that clipping finds no ink
     column = np.clip((x + 1) * (side / 2) + 0.5, 0, side + 0.999).astype(np.float32)
     row = np.clip((y + 1) * (side / 2) + 0.5, 0, side + 0.999).astype(np.float32)
-    left, top = column.astype(np.int64), row.astype(np.int64)
+    left, top = np.floor(column), np.floor(row)
     right_share, lower_share = column - left, row - top
     stride = side + 2
-    start = (np.arange(len(ink)) * stride * stride)[:, None, None] + top * stride + left
+    first = (np.arange(len(ink)) * stride * stride)[:, None, None]
+    start = first + top.astype(np.int64) * stride + left.astype(np.int64)
     flat = padded.ravel()
     upper = flat[start] * (1 - right_share) + flat[start + 1] * right_share
     lower = flat[start + stride] * (1 - right_share) + flat[start + stride + 1] * right_share

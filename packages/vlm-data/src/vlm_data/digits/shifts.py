@@ -69,7 +69,7 @@ def color(written: Handwriting, rng: np.random.Generator) -> Pictures:
 
 def rot(written: Handwriting, rng: np.random.Generator) -> Pictures:
     """Rotated by N(0, 25 degrees), about the usual size, centred."""
-    lie = draw_placement(len(written.ink), rng, size=(0.85, 0.9), rotation_degrees=25, centred=True)
+    lie = draw_placement(len(written.ink), rng, size=(0.85, 0.9), rotation_degrees=25.0, centred=True)
     return white_on_black(place(written.digits, 1.0, lie))
 
 
@@ -96,7 +96,7 @@ def render(written: Handwriting, rng: np.random.Generator) -> Pictures:
 
     Close to the pre-training data by design: it stands for what web-scale pre-training has seen.
     """
-    return draw_rendered(written.labels, "heldout", rng, size=(0.6, 0.95), rotation_degrees=8).pictures
+    return draw_rendered(written.labels, "heldout", rng, size=(0.6, 0.95), rotation_degrees=8.0).pictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +136,7 @@ def draw_rendered(
 
     Example:
         >>> draw_rendered(np.arange(10), "heldout", np.random.default_rng(0), size=(0.6, 0.9),
-        ...               rotation_degrees=8).pictures.images.shape
+        ...               rotation_degrees=8.0).pictures.images.shape
         (10, 32, 32, 3)
     """
     bank, n = glyphs(fonts), len(labels)
