@@ -110,16 +110,14 @@ class TestStrictness:
     def test_weights_of_another_model_beside_the_manifest(self, tiny, tmp_path):
         save_model(with_head(tiny), tmp_path)
         write_weights(tiny.state_dict(), tmp_path / "model.safetensors")
-        with pytest.raises(
-            CheckpointError, match=r"2 missing: head\.bias, head\.weight; \d+ misshapen|2 missing|missing"
-        ):
+        with pytest.raises(CheckpointError, match=r"do not fit Classifier: 88 missing: encoder\.clip"):
             load_model(f"file:{tmp_path}")
 
     def test_weights_that_fit_but_are_not_those_of_the_manifest(self, tiny, tmp_path):
         save_model(with_head(tiny), tmp_path)
         other = {name: torch.zeros_like(tensor) for name, tensor in with_head(tiny).state_dict().items()}
         write_weights(other, tmp_path / "model.safetensors")
-        with pytest.raises(CheckpointError, match="are not those model.json was written for"):
+        with pytest.raises(CheckpointError, match=r"are not those model\.json was written for"):
             load_model(f"file:{tmp_path}")
 
 
@@ -132,12 +130,12 @@ class TestDamage:
     def test_truncated_weights(self, folder, keep):
         path = folder / "model.safetensors"
         path.write_bytes(path.read_bytes()[:keep])
-        with pytest.raises(CheckpointError, match="cannot read weights from .*model.safetensors"):
+        with pytest.raises(CheckpointError, match=r"cannot read weights from .*model\.safetensors"):
             load_model(f"file:{folder}")
 
     def test_missing_weights(self, folder):
         (folder / "model.safetensors").unlink()
-        with pytest.raises(CheckpointError, match="cannot read weights from .*model.safetensors"):
+        with pytest.raises(CheckpointError, match=r"cannot read weights from .*model\.safetensors"):
             load_model(f"file:{folder}")
 
     def test_a_folder_in_place_of_weights(self, folder):
@@ -156,7 +154,7 @@ class TestDamage:
     )
     def test_a_manifest_that_is_none(self, folder, text):
         (folder / "model.json").write_bytes(text.encode("utf-8", "surrogatepass"))
-        with pytest.raises(CheckpointError, match="model.json"):
+        with pytest.raises(CheckpointError, match=r"model\.json"):
             load_model(f"file:{folder}")
 
     @pytest.mark.parametrize("key", ["architecture", "preprocessing", "class_names", "templates"])
@@ -181,12 +179,12 @@ class TestDamage:
     def test_a_manifest_that_makes_no_sense(self, folder, change):
         manifest = json.loads((folder / "model.json").read_text())
         (folder / "model.json").write_text(json.dumps(manifest | change))
-        with pytest.raises(CheckpointError, match="model.json"):
+        with pytest.raises(CheckpointError, match=r"model\.json"):
             load_model(f"file:{folder}")
 
     @pytest.mark.parametrize("family", ["file", "run"])
     def test_a_place_without_model(self, tmp_path, family):
-        with pytest.raises(CheckpointError, match="holds no saved model: cannot read model.json"):
+        with pytest.raises(CheckpointError, match="holds no saved model: cannot read"):
             load_model(f"{family}:{tmp_path}")
         with pytest.raises(CheckpointError, match="holds no saved model"):
             load_model(f"{family}:{tmp_path}/nowhere")

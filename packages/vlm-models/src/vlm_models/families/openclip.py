@@ -12,14 +12,16 @@ from torch import Tensor
 
 from vlm_data.errors import CallError, unknown_name
 from vlm_data.preprocess import Preprocess
-from vlm_models.errors import CheckpointError, VlmModelsError
+from vlm_models.errors import VlmModelsError
 from vlm_models.interface import FamilyInfo
 from vlm_models.open_clip_encoder import OpenClipEncoder
+from vlm_models.open_clip_loading import cache_if_unreachable, download, first_sentence, load_file, unavailable
 from vlm_models.open_clip_weights import open_clip_variants
 
 INFO = FamilyInfo("Every architecture and pretrained tag of open_clip.", "openclip:ARCH/TAG")
 variants = open_clip_variants
 """What `vlm_models.variants.family_variants` asks a family for."""
+_WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".npz", ".npy")
 
 
 def load(source: str) -> OpenClipEncoder:
@@ -29,59 +31,82 @@ def load(source: str) -> OpenClipEncoder:
 
     Raises:
         CallError: for an unknown architecture or tag; the nearest is offered.
-        VlmModelsError: if a tag has to be downloaded and the network does not answer.
+        VlmModelsError: if a tag has to be downloaded and the network does not answer, or a package is missing.
         CheckpointError: if a file does not fit the architecture.
     """
     name, _, tag = source.partition("/")
+    if not name:
+        raise CallError("the model spec openclip: lacks its architecture; write e.g. openclip:ViT-B-32/openai.")
     if name not in open_clip.list_models():
         raise unknown_name(
             "open_clip architecture", name, open_clip.list_models(), "See `vlm models ls --family openclip`."
         )
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if tag and tag not in tags and not os.path.isfile(tag):
-        raise unknown_name(f"tag of {name}", tag, tags, "A local weight file may stand in place of the tag.")
-    settings = open_clip.get_pretrained_cfg(name, tag) or {}
+    settings = _tag_settings(name, tag)
     architecture = {"family": "openclip", "name": name, "quick_gelu": bool(settings.get("quick_gelu"))}
-    return _create(architecture, tag or None, f"openclip:{source}")
+    weights = download(name, tag, settings) if settings else tag  # first: building a large model takes a while
+    encoder = _create(architecture, f"openclip:{source}", settings)
+    if weights:
+        load_file(encoder.clip, weights, name)
+    return encoder
 
 
 def build(architecture: Mapping[str, Any]) -> OpenClipEncoder:
     """Build the modules that `architecture` describes, weights to be loaded afterwards."""
-    return _create(architecture, None, f"openclip:{architecture['name']}")
+    return _create(architecture, f"openclip:{architecture['name']}", {})
 
 
-def _create(architecture: Mapping[str, Any], weights: str | None, spec: str) -> OpenClipEncoder:
+def _tag_settings(name: str, tag: str) -> dict[str, Any]:
+    """Return what open_clip knows about a tag, nothing for a weight file or no tag.
+
+    Raises:
+        CallError: if it is neither a tag nor a file.
+    """
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if tag in tags:
+        return open_clip.get_pretrained_cfg(name, tag) or {}
+    if not tag or os.path.isfile(tag):
+        return {}
+    if os.sep in tag or os.path.splitext(tag)[1] in _WEIGHT_SUFFIXES:
+        raise CallError(
+            f"there is no weight file {tag}. Expected openclip:{name}/FILE with an existing file, or a tag."
+        )
+    raise unknown_name(f"tag of {name}", tag, tags, "A local weight file may stand in place of the tag.")
+
+
+def _create(architecture: Mapping[str, Any], spec: str, settings: Mapping[str, Any]) -> OpenClipEncoder:
     name = architecture["name"]
+    tokenizer = _tokenizer(name)
     with _quiet(), torch.random.fork_rng(devices=[]):  # own draw: leaves the caller's generator as it was
         torch.manual_seed(0)
         try:
             clip = open_clip.create_model(
                 name,
-                pretrained=weights,
                 pretrained_text=False,
                 force_quick_gelu=architecture.get("quick_gelu", False),
+                force_preprocess_cfg=dict(settings),
             )
+        except (ImportError, RuntimeError) as error:  # a tower of timm or transformers
+            raise _unbuildable(name, error) from error
         except (OSError, ValueError) as error:
-            raise _unavailable(name, weights, error) from error
-        except RuntimeError as error:
-            raise _unfit(name, weights, error) from error
-    settings = open_clip.get_model_preprocess_cfg(clip)
+            raise unavailable(name, "the configuration", error) from error
+    return OpenClipEncoder(
+        clip,
+        tokenizer,
+        spec=spec,
+        architecture=architecture,
+        preprocess=_preprocess(open_clip.get_model_preprocess_cfg(clip)),
+        embedding_dim=(open_clip.get_model_config(name) or {})["embed_dim"],
+    )
+
+
+def _preprocess(settings: Mapping[str, Any]) -> Preprocess:
     size = settings["size"]
-    preprocess = Preprocess(
+    return Preprocess(
         size=size if isinstance(size, int) else size[0],
         mean=tuple(settings["mean"]),
         std=tuple(settings["std"]),
         interpolation=settings.get("interpolation", "bicubic"),
         resize=settings.get("resize_mode", "shortest"),
-    )
-    config = open_clip.get_model_config(name) or {}
-    return OpenClipEncoder(
-        clip,
-        _tokenizer(name),
-        spec=spec,
-        architecture=architecture,
-        preprocess=preprocess,
-        embedding_dim=config["embed_dim"],
     )
 
 
@@ -97,26 +122,19 @@ def _quiet() -> Iterator[None]:
 
 
 def _tokenizer(name: str) -> Callable[[list[str]], Tensor]:
+    text = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
+    hub = cache_if_unreachable() if "hf_tokenizer_name" in text else contextlib.nullcontext()
     try:
-        return open_clip.get_tokenizer(name)
+        with hub:
+            return open_clip.get_tokenizer(name)
+    except ImportError as error:
+        raise _unbuildable(name, error) from error
     except (OSError, ValueError) as error:
-        raise _unavailable(name, "its tokenizer", error) from error
+        raise unavailable(name, "the tokenizer", error) from error
 
 
-def _unavailable(name: str, what: str | None, error: Exception) -> VlmModelsError:
-    first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+def _unbuildable(name: str, error: Exception) -> VlmModelsError:
     return VlmModelsError(
-        f"cannot load {what or 'the configuration'} of {name}: {first_line}. "
-        "It is neither in the local cache nor could it be downloaded. "
-        f"Connect once, or download the weight file elsewhere and pass it as openclip:{name}/FILE."
-    )
-
-
-def _unfit(name: str, weights: str | None, error: RuntimeError) -> CallError | VlmModelsError:
-    text = str(error)
-    if "Failed to download" in text:
-        return _unavailable(name, f"the weights {weights!r}", error)
-    return CheckpointError(
-        f"the weights {weights} do not fit {name}: {' '.join(text.split())[:600]} "
-        "Expected the state dict of this architecture; check the architecture name."
+        f"cannot build {name}: {first_sentence(error)}. Expected the packages its towers are written with; "
+        "text towers of Hugging Face need `pip install transformers`."
     )
