@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from vlm_eval.changes import change, group_bootstrap
+from vlm_eval.intervals import Outcomes
+
+
+def answers(correct, confidence=0.7):
+    correct = np.asarray(correct)
+    ids = tuple(f"image-{row}" for row in range(len(correct)))
+    return Outcomes(ids, np.full(len(correct), confidence), correct)
+
+
+def noisy(seed, rate, n=300):
+    return np.random.default_rng(seed).random(n) < rate
+
+
+def test_the_difference_is_that_of_the_means_over_data_sets():
+    before = group_bootstrap([[answers(noisy(0, 0.5))], [answers(noisy(1, 0.7))]])
+    after = group_bootstrap([[answers(noisy(2, 0.8))], [answers(noisy(3, 0.9))]])
+    found = change(before, after, "accuracy")
+    expected = np.mean([noisy(2, 0.8).mean() - noisy(0, 0.5).mean(), noisy(3, 0.9).mean() - noisy(1, 0.7).mean()])
+    assert found.difference == pytest.approx(expected)
+    assert found.low < found.difference < found.high
+    assert found.direction == "higher"
+
+
+def test_pairing_makes_the_interval_shorter_than_independent_resamples():
+    start = noisy(0, 0.6)
+    better = start | noisy(1, 0.05)  # right wherever the first one is right, and a little more
+    first, second = group_bootstrap([[answers(start)]]), group_bootstrap([[answers(better)]])
+    unpaired = group_bootstrap([[answers(better)]], seed=1)
+    paired, loose = change(first, second, "accuracy"), change(first, unpaired, "accuracy")
+    assert paired.high - paired.low < (loose.high - loose.low) / 2
+    assert paired.direction == "higher"
+
+
+def test_equal_models_differ_by_nothing():
+    one = group_bootstrap([[answers(noisy(0, 0.5))]])
+    found = change(one, one, "ece")
+    assert (found.difference, found.low, found.high, found.direction) == (0, 0, 0, "unclear")
+
+
+def test_severities_count_as_one_data_set():
+    mild, strong = answers([True] * 20), answers([False] * 20)
+    natural = answers([True] * 20)
+    assert group_bootstrap([[mild, strong], [natural]]).observed["accuracy"] == pytest.approx(0.75)
+
+
+def test_an_empty_group_has_no_bootstrap():
+    assert group_bootstrap([]) is None
