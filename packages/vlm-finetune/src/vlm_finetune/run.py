@@ -12,13 +12,16 @@ from pathlib import Path
 
 import torch
 
-from vlm_data.errors import CallError
+from vlm_data.errors import CallError, listing
 from vlm_data.files import write_text
 from vlm_finetune.errors import VlmFinetuneError
 from vlm_finetune.recipe import Recipe, load_recipe, parse
 from vlm_models.checkpoint import MANIFEST
 
 RECIPE, ENVIRONMENT, LOG, DONE, RESUME = "recipe.toml", "environment.json", "log.jsonl", "DONE", "resume"
+_RESULTS = ("predictions", "rationales", "regions", "figures", "results.jsonl", "report.html")
+_OWN = frozenset((RECIPE, ENVIRONMENT, LOG, DONE, RESUME, MANIFEST, *_RESULTS))
+"""What is written into a run directory, beside weights: `--overwrite` removes nothing else."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,11 @@ class Run:
 
     path: Path
     recipe: Recipe
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether training has left anything; until then another recipe may take the directory."""
+        return (self.path / LOG).exists() or self.is_trained
 
     @property
     def is_trained(self) -> bool:
@@ -65,38 +73,81 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     return Run(folder, parse(load_recipe(folder / RECIPE), str(folder / RECIPE)))
 
 
+def find_run(recipe: Recipe, path: str | os.PathLike[str]) -> Run | None:
+    """Return the run of this recipe in a directory, or None if a new one can start there; nothing is changed.
+
+    Raises:
+        CallError: if the directory belongs to another recipe (the differing keys are listed) or to something else.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise CallError(f"{folder} is a file; expected a folder for the run. Choose another --out.")
+    if _is_run(folder):
+        run = open_run(folder)
+        changed = differing_keys(run.recipe, recipe)
+        if changed and run.has_begun:
+            raise CallError(
+                f"{folder} holds another run; it differs in {', '.join(changed)}. "
+                "Choose another --out, repeat its settings to go on with it, or pass --overwrite to remove it."
+            )
+        return None if changed else run
+    if folder.is_dir() and any(not _is_unfinished(entry) for entry in folder.iterdir()):
+        raise CallError(f"{folder} is not empty and holds no run. Choose another --out; nothing was changed.")
+    return None
+
+
 def start_run(recipe: Recipe, path: str | os.PathLike[str], overwrite: bool = False) -> Run:
     """Create the run directory, or take up the one that was started with the same recipe.
 
     Args:
         recipe: what is going to be run.
         path: the directory.
-        overwrite: remove an existing run of that name first; a directory that is no run is never removed.
+        overwrite: remove an existing run of that name first; what no run writes is never removed.
 
     Raises:
-        CallError: if the directory belongs to another recipe (the differing keys are listed) or to something else.
+        CallError: see `find_run`; if a run to be removed has files beside it that are not its own.
     """
     folder = Path(path)
-    if overwrite and (folder / RECIPE).is_file():
-        shutil.rmtree(folder)
-    if folder.exists() and not folder.is_dir():
-        raise CallError(f"{folder} is a file; expected a folder for the run. Choose another --out.")
-    if (folder / RECIPE).is_file():
-        run = open_run(folder)
-        changed = differing_keys(run.recipe, recipe)
-        if changed:
-            raise CallError(
-                f"{folder} holds another run; it differs in {', '.join(changed)}. "
-                "Choose another --out, repeat its settings to go on with it, or pass --overwrite to remove it."
-            )
-        for unfinished in folder.rglob(".*.tmp"):  # what a killed process was writing
-            unfinished.unlink(missing_ok=True)
-        return run
-    if folder.is_dir() and any(folder.iterdir()):
-        raise CallError(f"{folder} is not empty and holds no run. Choose another --out; nothing was changed.")
-    write_text(folder / ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
-    write_text(folder / RECIPE, recipe.to_toml())  # last: a folder with a recipe is a run
-    return Run(folder, recipe)
+    if overwrite and _is_run(folder):
+        _remove_contents(folder)
+    run = find_run(recipe, folder)
+    if run is None:
+        run = Run(folder, recipe)
+        write_text(folder / RECIPE, recipe.to_toml())
+        (folder / ENVIRONMENT).unlink(missing_ok=True)
+    if not (folder / ENVIRONMENT).exists():  # also when a process was killed right here
+        write_text(folder / ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
+    return run
+
+
+def remove_unfinished(path: str | os.PathLike[str]) -> None:
+    """Remove what killed processes were writing in a run; no other process of it may be alive."""
+    for entry in Path(path).rglob(".*.tmp"):
+        entry.unlink(missing_ok=True)
+
+
+def _is_run(folder: Path) -> bool:
+    """Return whether a directory is a run: a copied recipe among other files does not make one."""
+    entries = {entry.name for entry in folder.iterdir() if not _is_unfinished(entry)} if folder.is_dir() else set()
+    return (folder / RECIPE).is_file() and (ENVIRONMENT in entries or entries == {RECIPE})
+
+
+def _remove_contents(folder: Path) -> None:
+    """Empty the directory of a run, and keep the directory: it may be a link, or the one somebody stands in."""
+    entries = list(folder.iterdir())
+    foreign = [e.name for e in entries if not (e.name in _OWN or e.suffix == ".safetensors" or _is_unfinished(e))]
+    if foreign:
+        raise CallError(
+            f"{folder} holds a run and files that no run writes: {listing(sorted(foreign))}. "
+            "Nothing was removed; move them elsewhere, or choose another --out."
+        )
+    for entry in sorted(entries, key=lambda entry: entry.name == RECIPE):  # the recipe last: until then it is a run
+        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+def _is_unfinished(entry: Path) -> bool:
+    """Return whether a file is what a killed process was writing, see `vlm_data.files.replacing`."""
+    return entry.name.startswith(".") and entry.suffix == ".tmp"
 
 
 def differing_keys(old: Recipe, new: Recipe) -> list[str]:
@@ -136,8 +187,8 @@ def environment() -> dict[str, object]:
 def _git_state() -> str:
     """Return the commit of the code, with `-dirty` if it was changed; empty for an installed package."""
     try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+        answer = subprocess.run(  # without optional locks: looking must not write into the repository
+            ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=12"],
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,

@@ -85,16 +85,18 @@ def _run(recipe: "Recipe", out: Path, device: str | None, overwrite: bool, conso
     from vlm_finetune import finetune
     from vlm_finetune.devices import processes
     from vlm_finetune.finetuning import load_data, prepare_run, zero_shot_model
+    from vlm_finetune.run import find_run
 
     with processes(device) as state:
-        run = prepare_run(recipe, out, overwrite)
-        if run.is_done:
+        run = None if overwrite else find_run(recipe, out)
+        if run and run.is_done:
             console.say(f"{run.path} is finished; these are its results. Use --overwrite to run it again.")
         else:
             console.say(f"loading {recipe.data.name} and {recipe.model.spec}")
             benchmark = load_data(recipe)
             console.skipped(benchmark.skipped)
             zero_shot = zero_shot_model(recipe, benchmark, str(state.device))
+            run = prepare_run(recipe, out, overwrite)  # now: a misspelt name above leaves no directory
             if not run.is_trained:
                 console.say(f"fine-tuning with {recipe.method} on {state.device}; everything goes to {run.path}")
                 tracker = ShiftTracker(benchmark, zero_shot, recipe.evaluation.track, str(state.device))
