@@ -42,16 +42,25 @@ def _in_group() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
+def check_precision(precision: str) -> None:
+    """Raise unless this machine can train in a precision.
+
+    Raises:
+        CallError: for fp16 without a GPU.
+    """
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise CallError(
+            "precision fp16 needs a GPU: its loss scaling does not exist on this machine. Use --precision bf16 or fp32."
+        )
+
+
 def accelerator(precision: str = "fp32") -> Accelerator:
     """Return an accelerator on the processes and the device of `processes`.
 
     Raises:
         CallError: if the precision does not exist on this machine.
     """
-    if precision == "fp16" and not torch.cuda.is_available():
-        raise CallError(
-            "precision fp16 needs a GPU: its loss scaling does not exist on this machine. Use --precision bf16 or fp32."
-        )
+    check_precision(precision)
     AcceleratorState._reset_state()  # keeps the process group; a second training may use another precision
     return Accelerator(mixed_precision="no" if precision == "fp32" else precision, step_scheduler_with_optimizer=False)
 

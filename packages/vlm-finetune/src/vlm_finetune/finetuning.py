@@ -1,5 +1,6 @@
 """One fine-tuning from recipe to saved model."""
 
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -16,12 +17,12 @@ from vlm_data.dataset import UNLABELLED
 from vlm_data.errors import CallError
 from vlm_data.progress import Progress, silent
 from vlm_finetune.batches import FeatureBatches, ImageBatches, TrainingBatches
-from vlm_finetune.devices import accelerator
-from vlm_finetune.loop import Loop
+from vlm_finetune.devices import accelerator, check_precision
+from vlm_finetune.loop import Loop, diverged
 from vlm_finetune.method import Method, Phase
 from vlm_finetune.recipe import METHODS, Recipe
 from vlm_finetune.resume import Position, ResumePoints, newest_point
-from vlm_finetune.run import LOG, RESUME, Run, start_run
+from vlm_finetune.run import LOG, RESUME, Run, remove_unfinished, start_run
 from vlm_finetune.run_log import RunLog
 from vlm_finetune.validation import Validator
 from vlm_models import load_encoder, save_model
@@ -91,9 +92,13 @@ def finetune(
 
 def prepare_run(recipe: Recipe, out: str | os.PathLike[str], overwrite: bool = False) -> Run:
     """Create or open the run directory (see `start_run`); with several processes the main one comes first."""
+    check_precision(recipe.model.precision)
     state = PartialState()
     with state.main_process_first():
-        return start_run(recipe, out, overwrite and state.is_main_process)
+        run = start_run(recipe, out, overwrite and state.is_main_process)
+        if state.is_main_process:  # the others are still waiting, so nobody is writing
+            remove_unfinished(run.path)
+        return run
 
 
 def default_out(recipe: Recipe) -> Path:
@@ -155,6 +160,8 @@ class Training:
         def end_epoch(position: Position) -> None:
             classifier = method.classifier()
             accuracy, nll = validator.score(classifier, self.accelerator.device)
+            if math.isnan(nll):  # the loss of a step is taken before its update: the last update may be the bad one
+                raise diverged("the scores of validation images became NaN", position.step, phase.training)
             is_best = (accuracy, -nll) >= (position.best_accuracy, -position.best_nll)
             if is_best or phase.training.select == "last":
                 position.best_epoch, position.best_accuracy, position.best_nll = position.epoch, accuracy, nll

@@ -129,7 +129,7 @@ class Loop:
         bad = next((event for event in events if not math.isfinite(event["loss"])), None)
         self.log.append(events if bad is None else events[: events.index(bad) + 1])
         if bad is not None:
-            raise DivergedError(_diverged(bad, self.settings))
+            raise diverged(f"the loss became {bad['loss']}", bad["step"], self.settings)
         self.progress(
             f"training, step (loss {events[-1]['loss']:.3f})" if events else "training, step",
             self.position.step,
@@ -142,10 +142,16 @@ def _synchronised(accelerator: Accelerator, module: nn.Module, last: bool) -> An
     return torch.enable_grad() if last else accelerator.no_sync(module)
 
 
-def _diverged(event: dict[str, Any], settings: TrainingSettings) -> str:
-    return (
-        f"the loss became {event['loss']} at optimiser step {event['step']} (learning rate {event['lr']:.2g}). "
-        "The last resume point and the best weights so far were kept. "
+def diverged(found: str, step: int, settings: TrainingSettings) -> DivergedError:
+    """Return the error for a training whose numbers are none.
+
+    Args:
+        found: what became infinite or NaN.
+        step: optimiser step at which it was seen.
+        settings: of the phase.
+    """
+    return DivergedError(
+        f"{found} at optimiser step {step}. The last resume point and the best weights so far were kept. "
         f"Try a smaller --lr (it was {settings.lr:g}), a longer warm-up, gradient clipping "
         "(--set training.clip_norm=1.0) or --precision fp32, in a new --out."
     )
