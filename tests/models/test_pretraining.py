@@ -79,7 +79,7 @@ def test_chunks_depend_on_their_generator_alone():
 
 
 def test_learning_rate_rises_and_falls():
-    factors = [learning_rate_factor(step, 1000) for step in range(1001)]
+    factors = [learning_rate_factor(step, 1000.0) for step in range(1001)]
     assert np.argmax(factors) in (38, 39, 40)
     assert factors[39] == pytest.approx(1, abs=0.01)
     assert factors[-1] == pytest.approx(0.05)

@@ -1,7 +1,7 @@
 """Pre-train the embedded model from nothing: `python -m vlm_models.pretrain_tiny --out DIR`.
 
 Writes `weights.safetensors` (half precision), `merges.txt.gz` and `config.json`, the files that ship with the package.
-Takes about three minutes on two cores. Zero-shot accuracy on validation digits and on fonts that are not trained on
+Takes about three minutes on one core. Zero-shot accuracy on validation digits and on fonts that are not trained on
 is printed after the last two stages; only these two may be used to choose between seeds.
 """
 
@@ -29,7 +29,7 @@ from vlm_models.tiny import CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE, architecture
 
 IMAGES = 60_000
 TEXT_STEPS = 1000
-SEED = 0
+SEED = 2
 """The seed of the shipped weights."""
 
 
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # sums in one order, whatever the machine; tensors this small gain little from more
     pretrain(given.out, seed=given.seed, images=given.images, text_steps=given.text_steps, report=line)
 
 

@@ -43,6 +43,11 @@ def architecture(vocabulary_size: int) -> dict[str, Any]:
     }
 
 
+def shipped_file(name: str) -> Path:
+    """Return where one of the three shipped files lies."""
+    return _SHIPPED / name
+
+
 def shipped_config() -> dict[str, Any]:
     """Return the architecture of the shipped weights.
 
@@ -50,7 +55,7 @@ def shipped_config() -> dict[str, Any]:
         >>> shipped_config()["embed_dim"]
         64
     """
-    return json.loads((_SHIPPED / CONFIG_FILE).read_text(encoding="utf-8"))
+    return json.loads(shipped_file(CONFIG_FILE).read_text(encoding="utf-8"))
 
 
 def build_clip(config: dict[str, Any], seed: int = 0) -> open_clip.CLIP:
@@ -85,7 +90,7 @@ def build_tokenizer(merges: Path = _SHIPPED / MERGES_FILE) -> SimpleTokenizer:
 
 @functools.cache
 def _weights() -> dict[str, Tensor]:
-    return load_file(_SHIPPED / WEIGHTS_FILE)
+    return load_file(shipped_file(WEIGHTS_FILE))
 
 
 def shipped_weights() -> dict[str, Tensor]:

@@ -35,7 +35,7 @@ def ink_naming_accuracy(clip: open_clip.CLIP, tokenizer: SimpleTokenizer, n: int
     bank = glyphs("pretraining")
     digits = rng.integers(0, 10, n)
     frames = bank[rng.integers(0, len(bank), n), digits].astype(np.float32) / 255
-    ink = place(frames, GLYPH_EXTENT, draw_placement(n, rng, size=(0.6, 0.95), rotation_degrees=8))
+    ink = place(frames, GLYPH_EXTENT, draw_placement(n, rng, size=(0.6, 0.95), rotation_degrees=8.0))
     colours = rng.choice([i for i, name in enumerate(COLOUR_NAMES) if name != "black"], n)
     images = Pictures(paint(ink, PALETTE[colours][:, None, None], np.zeros((n, 1, 1, 3), np.float32)), ink).stored()
     prompts = [f"a {colour} {word} on black" for colour in COLOUR_NAMES for word in DIGIT_WORDS]

@@ -37,9 +37,9 @@ class Difficulty:
 
 
 CURRICULUM = (
-    Difficulty(share=0.2, light_ink=1.0, smallest=0.7, rotation_degrees=6, bend=0.0),
-    Difficulty(share=0.3, light_ink=0.85, smallest=0.6, rotation_degrees=8, bend=0.08),
-    Difficulty(share=0.5, light_ink=0.7, smallest=0.45, rotation_degrees=10, bend=0.08),
+    Difficulty(share=0.2, light_ink=1.0, smallest=0.7, rotation_degrees=6.0, bend=0.0),
+    Difficulty(share=0.3, light_ink=0.85, smallest=0.6, rotation_degrees=8.0, bend=0.08),
+    Difficulty(share=0.5, light_ink=0.7, smallest=0.45, rotation_degrees=10.0, bend=0.08),
 )
 """Random polarity from the first step leaves no correlation between pixels and class, and nothing is learnt."""
 

@@ -35,7 +35,7 @@ def learning_rate_factor(step: int, span: float) -> float:
     """Return the factor on the peak learning rate: linear warm-up of 40 steps, then a cosine down to 5 % at `span`.
 
     Example:
-        >>> learning_rate_factor(0, 1000), learning_rate_factor(1000, 1000)
+        >>> learning_rate_factor(0, 1000.0), learning_rate_factor(1000, 1000.0)
         (0.025, 0.05)
     """
     warmup = min(1.0, (step + 1) / _WARMUP_STEPS)
@@ -73,16 +73,19 @@ def supervise_image_tower(
     """Stage 1: the image tower learns digit, ink and ground with three linear heads that are thrown away.
 
     The loss is CE(digit) + 0.3 (CE(ink) + CE(ground)); without the colour heads the model cannot name colours later.
+    The heads see embeddings enlarged by sqrt(d), a larger learning rate for the heads alone: reading starts sooner.
     Chunks are visited in order, twice each. The cosine spans 1.3 times the steps, so the rate stays high at the end.
     """
-    heads = nn.utils.skip_init(nn.Linear, EMBEDDING_DIM, 10 + 2 * len(COLOUR_NAMES))
-    heads.load_state_dict({name: torch.zeros_like(value) for name, value in heads.state_dict().items()})
+    outputs, gain = 10 + 2 * len(COLOUR_NAMES), math.sqrt(EMBEDDING_DIM)
+    heads = nn.utils.skip_init(nn.Linear, EMBEDDING_DIM, outputs)
+    weight = torch.from_numpy(rng.uniform(-1 / gain, 1 / gain, (outputs, EMBEDDING_DIM))).float()
+    heads.load_state_dict({"weight": weight, "bias": torch.zeros(outputs)})
     steps = [_PASSES * len(chunk) // _SUPERVISED_BATCH for chunk in chunks]
 
     def losses() -> Iterator[Tensor]:
         for chunk, count in zip(chunks, steps, strict=True):
             for rows in _batches(len(chunk), _SUPERVISED_BATCH, count, rng):
-                scores = heads(clip.encode_image(PREPROCESS.normalise(chunk.images[rows])))
+                scores = heads(gain * clip.encode_image(PREPROCESS.normalise(chunk.images[rows])))
                 digit, ink, ground = scores.split((10, len(COLOUR_NAMES), len(COLOUR_NAMES)), dim=1)
                 colours = functional.cross_entropy(ink, chunk.ink[rows])
                 colours = colours + functional.cross_entropy(ground, chunk.ground[rows])
@@ -117,7 +120,7 @@ def describe_frozen_images(
 
     image_parameters = set(clip.visual.parameters())
     trained = [p for p in clip.parameters() if p not in image_parameters]
-    _train(losses(), trained, lr, steps, "text tower", report)
+    _train(losses(), trained, lr, float(steps), "text tower", report)
 
 
 def align_both_towers(
@@ -138,7 +141,7 @@ def align_both_towers(
             images = clip.encode_image(PREPROCESS.normalise(chunk.images[rows]), normalize=True)
             yield symmetric_loss(images, clip.encode_text(tokens[rows], normalize=True), _scale(clip))
 
-    _train(losses(), clip.parameters(), lr, steps, "both towers", report)
+    _train(losses(), clip.parameters(), lr, float(steps), "both towers", report)
 
 
 def _scale(clip: open_clip.CLIP) -> Float[Tensor, ""]:
