@@ -174,7 +174,7 @@ def test_whatever_a_run_contains_is_escaped(tmp_path, made_run, made_tables, mad
     ],
 )
 def test_a_run_with_less_in_it_still_has_a_report(tmp_path, made_run, made_tables, made_log, options, events, missing):
-    tables = made_tables(**{"n": 30, **options})
+    tables = made_tables(**{"n": 30, "alphas": (0.0, 0.5, 1.0), **options})
     run = made_run(tmp_path / "run", tables, events=made_log() if events else None)
     page = page_of(run)
     assert "Scores" in page.headings

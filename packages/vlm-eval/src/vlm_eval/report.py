@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from vlm_data.files import write_bytes, write_text
 from vlm_eval.figures import figure_bytes, panel_svg, panels
@@ -76,12 +75,12 @@ def write_figures(run_dir: str | os.PathLike[str], rows: Sequence[Row] | None = 
     return written
 
 
-def _figures(findings: Findings) -> dict[str, Markup]:
+def _figures(findings: Findings) -> dict[str, str]:
     """Return the figures of the page by name, each in its box; the template shows nothing for one that is not there."""
     found = {}
     for name, drawn in panels(findings).items():
         if name != "overview":  # its panels are in other figures
             box = "figure small" if name == "reliability" else "figure"
-            pictures = Markup("\n").join(Markup(panel_svg(panel)) for panel in drawn)
-            found[name] = Markup('<div class="{}">\n{}\n</div>').format(box, pictures)
+            pictures = "\n".join(panel_svg(panel) for panel in drawn)
+            found[name] = f'<div class="{box}">\n{pictures}\n</div>'
     return found
