@@ -95,7 +95,8 @@ def resolve(recipe: str | None = None, assignments: Sequence[str] = (), flags: T
     elif not recipe.endswith(".toml") and not Path(recipe).is_file():
         recipe_text(recipe)  # an unknown name is refused here
     base = load_recipe(Path(recipe)) if Path(recipe).is_file() else recipe_tables(recipe)
-    return parse(_merge(_without_other_method(base, own), own), recipe)
+    parse(base, recipe)  # so that a fault is looked for where it is: in the recipe, or in what was said beside it
+    return parse(_merge(_without_other_method(base, own), own), f"--set and flags, with the recipe {recipe}")
 
 
 def _default_name(own: Tables) -> str:
@@ -136,9 +137,10 @@ def _parse_assignment(assignment: str) -> Tables:
         )
     table, key, text = match.groups()
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        value = text.strip()
+        parsed = {}
+    value = parsed["value"] if parsed.keys() == {"value"} else text.strip()  # two lines are no value
     return {table: {key: value}}
 
 
