@@ -38,7 +38,9 @@ class Console:
         """Tell which unreadable files were left out on request."""
         if files:
             named = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
-            self.say(f"warning: {len(files)} unreadable images were left out: {named}")
+            self.say(
+                f"warning: {len(files)} unreadable image{'s were' if len(files) > 1 else ' was'} left out: {named}"
+            )
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Show how far a stage is, with rate and remaining time; fits `vlm_data.progress.Progress`."""
@@ -91,24 +93,27 @@ class Console:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
-        drawn = Table(
-            title=title, caption=caption or None, box=SIMPLE_HEAD, title_justify="left", caption_justify="left"
-        )
+        drawn = Table(box=SIMPLE_HEAD)
         for position, column in enumerate(columns):
             width = 12 if position else 32
             drawn.add_column(column, justify="right" if position else "left", overflow="fold", max_width=width)
         for row in rows:
             drawn.add_row(*row)
+        # Not as title and caption of the table: those are folded at its width, which may be small.
+        if title:
+            self.text(title)
         self._draw_table(drawn)
+        if caption:
+            self.text(caption)
 
-    def listing(self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
+    def listing(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table of words to stdout; long cells are folded at the width of the terminal."""
         if self.as_json or not self.is_main:
             return
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
-        drawn = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", show_header=any(columns))
+        drawn = Table(box=SIMPLE_HEAD, show_header=any(columns))
         for column in columns:
             drawn.add_column(column, overflow="fold")
         for row in rows:

@@ -70,7 +70,7 @@ results_option = click.option(
 )
 
 
-def parse_alpha(text: str) -> float | None:
+def parse_alpha(text: str, flag: str = "--alpha") -> float | None:
     """Read a weight in [0, 1], or `auto` as None.
 
     Raises:
@@ -83,7 +83,7 @@ def parse_alpha(text: str) -> float | None:
     except ValueError:
         value = float("nan")
     if not 0 <= value <= 1:
-        raise click.BadParameter(f"{text!r} is neither a number in [0, 1] nor auto.", param_hint="--alpha")
+        raise click.BadParameter(f"{text!r} is neither a number in [0, 1] nor auto.", param_hint=flag)
     return value
 
 
@@ -91,7 +91,7 @@ def parse_alphas(text: str | None) -> list[float]:
     """Read weights separated by commas; 0, 0.1, ... 1 if there is no text."""
     if text is None:
         return [round(0.1 * step, 1) for step in range(11)]
-    values = [parse_alpha(part.strip()) for part in text.split(",")]
+    values = [parse_alpha(part.strip(), "--alphas") for part in text.split(",")]
     if None in values:
         raise click.BadParameter("auto is no weight to evaluate; write numbers in [0, 1].", param_hint="--alphas")
     return [value for value in values if value is not None]
