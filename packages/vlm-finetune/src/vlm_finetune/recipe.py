@@ -1,6 +1,7 @@
 """The settings of a run: frozen dataclasses, one per table of the TOML file."""
 
 import dataclasses
+import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,8 @@ import tomli_w
 
 from vlm_data.registry import Registry
 from vlm_finetune.errors import RecipeError
-from vlm_finetune.settings import build_table
+from vlm_finetune.schedule import SCHEDULES
+from vlm_finetune.settings import build_table, one_of, within
 
 METHODS = Registry("vlm_finetune.methods", "method", aliases={"flcp": "flyp", "ft": "full", "lp": "linear-probe"})
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -27,7 +29,7 @@ class ModelSettings:
     """
 
     spec: str = "tiny"
-    precision: str = "fp32"
+    precision: str = one_of("fp32", PRECISIONS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +47,9 @@ class DataSettings:
 
     name: str = "digits"
     root: str = ""
-    limit: int = 0
-    seed: int = 0
-    augmentation: str = "none"
+    limit: int = within(0, 0, note=" (0 = all)")
+    seed: int = within(0, 0)
+    augmentation: str = one_of("none", ("none", "crop"))
     skip_unreadable: bool = False
 
 
@@ -63,7 +65,7 @@ class TrainingSettings:
         weight_decay: AdamW, on every trained tensor.
         warmup: optimiser steps of linear warm-up; a value below 1 is a share of all steps.
         min_lr: added to the cosine part of the schedule.
-        schedule: `cosine` or `constant`.
+        schedule: `cosine`, `cosine-to-floor` or `constant`, see `vlm_finetune.schedule`.
         beta1: AdamW.
         beta2: AdamW.
         clip_norm: largest norm of the whole gradient, after un-scaling; 0 = no clipping.
@@ -72,20 +74,20 @@ class TrainingSettings:
         seed: of data order, captions and augmentation.
     """
 
-    epochs: int = 10
-    batch_size: int = 64
-    accumulation_steps: int = 1
-    lr: float = 1e-5
-    weight_decay: float = 0.1
-    warmup: float = 0.05
-    min_lr: float = 0.0
-    schedule: str = "cosine"
-    beta1: float = 0.9
-    beta2: float = 0.999
-    clip_norm: float = 0.0
-    select: str = "val"
-    save_every: int = 0
-    seed: int = 0
+    epochs: int = within(10, 0)
+    batch_size: int = within(64, 1)
+    accumulation_steps: int = within(1, 1)
+    lr: float = within(1e-5, 0, closed="(]")
+    weight_decay: float = within(0.1, 0)
+    warmup: float = within(0.05, 0)
+    min_lr: float = within(0.0, 0)
+    schedule: str = one_of("cosine", SCHEDULES)
+    beta1: float = within(0.9, 0, 1, closed="[)")
+    beta2: float = within(0.999, 0, 1, closed="[)")
+    clip_norm: float = within(0.0, 0, note=" (0 = off)")
+    select: str = one_of("val", ("val", "last"))
+    save_every: int = within(0, 0)
+    seed: int = within(0, 0)
 
     def warmup_steps(self, total_steps: int) -> int:
         """Return the warm-up in optimiser steps."""
@@ -103,10 +105,10 @@ class EvaluationSettings:
         track: images of each natural shift that are classified after every epoch; 0 = no tracking.
     """
 
-    alpha: float = 0.5
+    alpha: float = within(0.5, 0, 1)
     choose_alpha: bool = False
-    alphas: tuple[float, ...] = ALPHAS
-    track: int = 100
+    alphas: tuple[float, ...] = within(ALPHAS, 0, 1)
+    track: int = within(100, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,8 +166,10 @@ def parse(tables: Mapping[str, Any], origin: str = "the recipe") -> Recipe:
     known = {"source", "method", *_TABLES}
     for name, content in tables.items():
         if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            guess = f" Did you mean {near[0]!r}?" if near else ""
             raise RecipeError(
-                f"{origin} has an unknown table or key {name!r}; expected {', '.join(sorted(known))}. Correct it."
+                f"{origin}: unknown table or key {name!r}.{guess} Expected {', '.join(sorted(known))}; correct it."
             )
         if (name != "source") and not isinstance(content, Mapping):
             raise RecipeError(f"{origin}: {name!r} is {content!r}; expected a table [{name}].")
@@ -177,7 +181,12 @@ def parse(tables: Mapping[str, Any], origin: str = "the recipe") -> Recipe:
         source=str(tables.get("source", "")),
         **{name: build_table(kind, tables.get(name, {}), name, origin) for name, kind in _TABLES.items()},
     )
-    _check_ranges(recipe, origin)
+    batch_size, parts = recipe.training.batch_size, recipe.training.accumulation_steps
+    if batch_size % parts:
+        raise RecipeError(
+            f"{origin}: training.accumulation_steps is {parts}; expected a divisor of the batch size {batch_size}. "
+            "Change one of them."
+        )
     return recipe
 
 
@@ -188,37 +197,8 @@ def load_recipe(path: Path) -> dict[str, Any]:
         RecipeError: if it cannot be read or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(
             f"cannot read the recipe {path}: {error}. Expected a TOML file; see `vlm recipes ls`."
         ) from error
-
-
-def _check_ranges(recipe: Recipe, origin: str) -> None:
-    training, data, evaluation = recipe.training, recipe.data, recipe.evaluation
-    rules = [
-        (recipe.model.precision in PRECISIONS, "model.precision", recipe.model.precision, "fp32, bf16 or fp16"),
-        (data.limit >= 0, "data.limit", data.limit, "0 (all) or more"),
-        (data.augmentation in ("none", "crop"), "data.augmentation", data.augmentation, "none or crop"),
-        (training.epochs >= 0, "training.epochs", training.epochs, "0 or more"),
-        (training.batch_size >= 1, "training.batch_size", training.batch_size, "1 or more"),
-        (training.accumulation_steps >= 1, "training.accumulation_steps", training.accumulation_steps, "1 or more"),
-        (
-            training.batch_size % max(1, training.accumulation_steps) == 0,
-            "training.accumulation_steps",
-            training.accumulation_steps,
-            f"a divisor of the batch size {training.batch_size}",
-        ),
-        (0 < training.lr < float("inf"), "training.lr", training.lr, "a positive number"),
-        (training.weight_decay >= 0, "training.weight_decay", training.weight_decay, "0 or more"),
-        (training.warmup >= 0, "training.warmup", training.warmup, "0 or more"),
-        (training.clip_norm >= 0, "training.clip_norm", training.clip_norm, "0 (off) or more"),
-        (training.schedule in ("cosine", "constant"), "training.schedule", training.schedule, "cosine or constant"),
-        (training.select in ("val", "last"), "training.select", training.select, "val or last"),
-        (0 <= evaluation.alpha <= 1, "evaluation.alpha", evaluation.alpha, "a share in [0, 1]"),
-        (all(0 <= a <= 1 for a in evaluation.alphas), "evaluation.alphas", evaluation.alphas, "shares in [0, 1]"),
-    ]
-    for holds, key, value, expected in rules:
-        if not holds:
-            raise RecipeError(f"{origin}: {key} is {value!r}; expected {expected}. Change it there or by its flag.")

@@ -2,20 +2,73 @@
 
 import dataclasses
 import difflib
+import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from vlm_finetune.errors import RecipeError
 
 Settings = TypeVar("Settings")
+Value = TypeVar("Value")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What a setting may be; kept in the metadata of its field.
+
+    Attributes:
+        holds: tells whether one value is allowed.
+        expected: what is, in words.
+    """
+
+    holds: Callable[[Any], bool]
+    expected: str
+
+
+def within(default: Value, low: float, high: float = math.inf, *, closed: str = "[]", note: str = "") -> Value:
+    """Return a field for finite numbers between `low` and `high`; in a list, for each of them.
+
+    Args:
+        default: value if the setting is not named.
+        low: lower bound.
+        high: upper bound.
+        closed: which bounds belong to the range: `[]`, `(]`, `[)` or `()`.
+        note: what a value means, for the message.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Smoothing:
+        ...     share: float = within(0.0, 0, 1)
+        >>> build_table(Smoothing, {"share": 2}, "smoothing", "r.toml")
+        Traceback (most recent call last):
+            ...
+        vlm_finetune.errors.RecipeError: r.toml: smoothing.share is 2.0; expected a number in [0, 1]. Change ...
+    """
+
+    def holds(value: Any) -> bool:
+        above = value > low or (closed[0] == "[" and value == low)
+        return math.isfinite(value) and above and (value < high or (closed[1] == "]" and value == high))
+
+    if high < math.inf:
+        expected = f"a number in {closed[0]}{low:g}, {high:g}{closed[1]}"
+    else:
+        expected = f"{low:g} or more" if closed[0] == "[" else f"more than {low:g}"
+    return dataclasses.field(default=default, metadata={"rule": Rule(holds, expected + note)})
+
+
+def one_of(default: str, choices: Collection[str]) -> str:
+    """Return a field for one of a few words."""
+    return dataclasses.field(
+        default=default, metadata={"rule": Rule(lambda value: value in choices, " or ".join(choices))}
+    )
 
 
 def build_table(kind: type[Settings], values: Mapping[str, Any], table: str, origin: str) -> Settings:
     """Build `kind` from `values`; missing keys take their defaults, integers are accepted for floats.
 
     Raises:
-        RecipeError: for an unknown key or a value of another type.
+        RecipeError: for an unknown key, a value of another type or against the rule of its field.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
@@ -29,7 +82,8 @@ def build_table(kind: type[Settings], values: Mapping[str, Any], table: str, ori
         vlm_finetune.errors.RecipeError: r.toml: table [probe] has no key 'le'. Did you mean 'lr'? Known: lr.
     """
     hints = typing.get_type_hints(kind)
-    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    rules = {field.name: field.metadata.get("rule") for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    names = list(rules)
     converted = {}
     for key, value in values.items():
         if key not in names:
@@ -37,7 +91,15 @@ def build_table(kind: type[Settings], values: Mapping[str, Any], table: str, ori
             guess = f" Did you mean {near[0]!r}?" if near else ""
             raise RecipeError(f"{origin}: table [{table}] has no key {key!r}.{guess} Known: {', '.join(names)}.")
         converted[key] = _convert(value, hints[key], f"{origin}: {table}.{key}")
+        _check(converted[key], rules[key], f"{origin}: {table}.{key}")
     return kind(**converted)
+
+
+def _check(value: Any, rule: Rule | None, where: str) -> None:
+    values = value if isinstance(value, tuple) else (value,)
+    if rule and not all(rule.holds(one) for one in values):
+        each = "for each " if isinstance(value, tuple) else ""
+        raise RecipeError(f"{where} is {value!r}; expected {each}{rule.expected}. Change it there or by its flag.")
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:

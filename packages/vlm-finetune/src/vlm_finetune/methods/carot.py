@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vlm_data.loading import Batch
-from vlm_finetune.ema import EmaTeacher, MomentumSchedule
+from vlm_finetune.ema import COUNTERS, EmaTeacher, MomentumSchedule
 from vlm_finetune.losses import (
     PairLogits,
     contrastive_from_logits,
@@ -19,6 +19,7 @@ from vlm_finetune.losses import (
 )
 from vlm_finetune.method import Method
 from vlm_finetune.pairs import PairEncoder, with_rebuilt_head
+from vlm_finetune.settings import one_of, within
 from vlm_models.classifier import Classifier
 from vlm_models.interface import DualEncoder
 
@@ -39,15 +40,15 @@ class Config:
         teacher_counter: `before_step` updates after steps 1, 1 + every, ...; `after_step` after every, 2 every, ...
     """
 
-    label_smoothing: float = 0.0
-    orthogonality: float = 0.2
-    cross_norm: float = 0.05
-    distillation: float = 1.5
-    teacher_every: int = 500
-    teacher_start: float = 0.05
-    teacher_end: float = 0.9
-    teacher_warmup: float = 0.2
-    teacher_counter: str = "before_step"
+    label_smoothing: float = within(0.0, 0, 1)
+    orthogonality: float = within(0.2, 0)
+    cross_norm: float = within(0.05, 0)
+    distillation: float = within(1.5, 0)
+    teacher_every: int = within(500, 0)
+    teacher_start: float = within(0.05, 0, 1)
+    teacher_end: float = within(0.9, 0, 1)
+    teacher_warmup: float = within(0.2, 0, 1)
+    teacher_counter: str = one_of("before_step", COUNTERS)
 
 
 class Carot(Method):

@@ -8,6 +8,7 @@ from vlm_data.loading import Batch
 from vlm_finetune.losses import contrastive
 from vlm_finetune.method import Method
 from vlm_finetune.pairs import PairEncoder, with_rebuilt_head
+from vlm_finetune.settings import within
 from vlm_models.classifier import Classifier
 
 
@@ -19,7 +20,7 @@ class Config:
         label_smoothing: share of the target spread evenly over all columns, in [0, 1].
     """
 
-    label_smoothing: float = 0.0
+    label_smoothing: float = within(0.0, 0, 1)
 
 
 class Flyp(Method):

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from vlm_data.loading import Batch
 from vlm_finetune.method import Method
+from vlm_finetune.settings import within
 from vlm_models.classifier import Classifier
 
 
@@ -18,7 +19,7 @@ class Config:
         label_smoothing: share of the target spread evenly over all classes, in [0, 1].
     """
 
-    label_smoothing: float = 0.0
+    label_smoothing: float = within(0.0, 0, 1)
 
 
 class FullFineTuning(Method):

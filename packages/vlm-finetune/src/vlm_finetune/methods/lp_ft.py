@@ -5,6 +5,7 @@ import dataclasses
 from vlm_finetune.method import Phase
 from vlm_finetune.methods import full, linear_probe
 from vlm_finetune.recipe import TrainingSettings
+from vlm_finetune.settings import within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,10 +19,10 @@ class Config:
         label_smoothing: of both phases.
     """
 
-    probe_epochs: int = 5
-    probe_lr: float = 1e-2
-    probe_weight_decay: float = 0.0
-    label_smoothing: float = 0.0
+    probe_epochs: int = within(5, 0)
+    probe_lr: float = within(1e-2, 0, closed="(]")
+    probe_weight_decay: float = within(0.0, 0)
+    label_smoothing: float = within(0.0, 0, 1)
 
 
 def phases(config: Config, training: TrainingSettings) -> list[Phase]:
