@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 import pytest
 
 from vlm_data.errors import CallError, VlmDataError
-from vlm_eval.findings import Findings
+from vlm_eval.report.findings import Findings
 from vlm_eval.report import write_figures, write_report
-from vlm_eval.run_files import read_run
+from vlm_eval.report.run_files import read_run
 from vlm_eval.scores import score_tables
 
 CHROMIUM = shutil.which("chromium")
@@ -269,7 +269,8 @@ def test_the_page_is_no_wider_than_the_window(whole_run, tmp_path, width):
 
 
 def test_the_names_of_the_files_are_those_that_runs_write():
-    from vlm_eval import evaluation, run_files
+    from vlm_eval import evaluation
+    from vlm_eval.report import run_files
     from vlm_finetune import run
     from vlm_models import checkpoint
 

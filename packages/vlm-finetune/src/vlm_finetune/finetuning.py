@@ -3,7 +3,7 @@
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ def finetune(
     *,
     benchmark: Benchmark | None = None,
     after_epoch: EpochCallback | None = None,
+    start_facts: Mapping[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Run:
     """Fine-tune a model and leave a run directory; go on where an interrupted run of the same recipe stopped.
@@ -65,6 +66,7 @@ def finetune(
         out: the run directory; `default_out(recipe)` if not given.
         benchmark: already loaded data of the recipe, to save loading it again.
         after_epoch: watches the model, see `EpochCallback`.
+        start_facts: what is known about the zero-shot model, for the first event of the log.
         progress: told about optimiser steps.
 
     Raises:
@@ -80,7 +82,7 @@ def finetune(
     """
     run = prepare_run(recipe, out or default_out(recipe))
     if not run.is_trained:
-        training = Training(run, benchmark or load_data(recipe), after_epoch, progress)
+        training = Training(run, benchmark or load_data(recipe), after_epoch, start_facts, progress)
         model = training.fit()
         if training.accelerator.is_main_process:
             save_model(model, run.path, method=recipe.method, epoch=training.position.best_epoch)
@@ -119,12 +121,18 @@ class Training:
     """
 
     def __init__(
-        self, run: Run, benchmark: Benchmark, after_epoch: EpochCallback | None = None, progress: Progress = silent
+        self,
+        run: Run,
+        benchmark: Benchmark,
+        after_epoch: EpochCallback | None = None,
+        start_facts: Mapping[str, Any] | None = None,
+        progress: Progress = silent,
     ) -> None:
         self.run = run
         self.recipe = run.recipe
         self.benchmark = benchmark
         self.after_epoch = after_epoch
+        self.start_facts = start_facts or {}
         self.progress = progress
         self.accelerator = accelerator(self.recipe.model.precision)
         self.position = Position()
@@ -208,6 +216,7 @@ class Training:
             "processes": self.accelerator.num_processes,
             "strategy": str(self.accelerator.distributed_type.value),
             "device": str(self.accelerator.device),
+            **self.start_facts,
         }
 
     def _save_companions(self, method: Method) -> None:

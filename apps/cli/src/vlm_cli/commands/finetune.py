@@ -57,18 +57,19 @@ def command(
     debug: bool,
     **values: Any,
 ) -> None:
-    """Fine-tune a model and say what it cost.
+    """Fine-tune a model and say what it cost: ID, shifts, calibration, interpolation.
 
     Trains, keeps the epoch with the best validation accuracy, evaluates the zero-shot, the fine-tuned and the
     interpolated model on the ID test set and on every shift, and writes a report. The same command again goes on
     where it was stopped; a finished run is not repeated.
     """
     console = Console(as_json, verbose)
+    given = _tables(values)
     console.say("vlm finetune: loading libraries (PyTorch, open_clip), this takes some seconds")
     from vlm_finetune.finetuning import default_out
     from vlm_finetune.recipe_files import resolve
 
-    resolved = resolve(recipe, assignments, _tables(values))
+    resolved = resolve(recipe, assignments, given)
     folder = out or default_out(resolved)
     if dry_run:
         show_plan(resolved, folder, console)
@@ -80,7 +81,7 @@ def _run(recipe: "Recipe", out: Path, device: str | None, overwrite: bool, conso
     """Walk through one run; every line is one call into a library."""
     from vlm_eval import results
     from vlm_eval.evaluation import predict_run, read_verdict
-    from vlm_eval.report import write_report
+    from vlm_eval.report import write_figures, write_report
     from vlm_eval.tracking import ShiftTracker
     from vlm_finetune import finetune
     from vlm_finetune.devices import processes
@@ -100,7 +101,14 @@ def _run(recipe: "Recipe", out: Path, device: str | None, overwrite: bool, conso
             if not run.is_trained:
                 console.say(f"fine-tuning with {recipe.method} on {state.device}; everything goes to {run.path}")
                 tracker = ShiftTracker(benchmark, zero_shot, recipe.evaluation.track, str(state.device))
-                finetune(recipe, out, benchmark=benchmark, after_epoch=tracker, progress=console.progress)
+                finetune(
+                    recipe,
+                    out,
+                    benchmark=benchmark,
+                    after_epoch=tracker,
+                    start_facts={"shifts": tracker.start},
+                    progress=console.progress,
+                )
                 for name in sorted(tracker.collapsed):
                     console.say(f"warning: on {name} more than half of the zero-shot ability was lost during training")
             predict_run(run, benchmark, zero_shot, progress=console.progress)
@@ -109,7 +117,9 @@ def _run(recipe: "Recipe", out: Path, device: str | None, overwrite: bool, conso
         verdict = read_verdict(run)
         if not run.is_done:
             results.append(run.path.parent / "results.jsonl", verdict.rows)
-            write_report(run.path)
+            console.say("writing figures and report")
+            write_figures(run.path, verdict.rows)
+            write_report(run.path, verdict.rows)
             run.mark_done()
     show_verdict(run, verdict, console)
 

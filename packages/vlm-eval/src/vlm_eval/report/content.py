@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vlm_eval.findings import Findings
-from vlm_eval.report_tables import alphas_as_text, calibration_as_text, scores_as_text
-from vlm_eval.run_files import RECIPE
+from vlm_eval.report.findings import Findings
+from vlm_eval.report.run_files import RECIPE
+from vlm_eval.report.tables import alphas_as_text, calibration_as_text, scores_as_text
+from vlm_eval.report.wording import collapse_warning, headline, verdict
 from vlm_eval.score_table import ID
-from vlm_eval.wording import collapse_warning, headline, verdict
 
 _CLASS_NAMES_SHOWN = 30
 

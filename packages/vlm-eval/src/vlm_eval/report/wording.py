@@ -8,7 +8,7 @@ from vlm_eval.summary import FINE_TUNED, INTERPOLATED, ZERO_SHOT
 from vlm_eval.training_curve import Collapse
 
 Resampled = Mapping[tuple[str, str], GroupBootstrap]
-"""Resampled scores by model and group, see `vlm_eval.findings.Findings.resampled`."""
+"""Resampled scores by model and group, see `vlm_eval.report.findings.Findings.resampled`."""
 
 
 def percent(fraction: float) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from vlm_data.files import write_bytes, write_text
-from vlm_eval.figures import figure_bytes, panel_svg, panels
-from vlm_eval.findings import Findings
-from vlm_eval.report_content import report_content
+from vlm_eval.report.content import report_content
+from vlm_eval.report.figures import figure_bytes, panel_svg, panels
+from vlm_eval.report.findings import Findings
+from vlm_eval.report.run_files import read_run
 from vlm_eval.rows import Row
-from vlm_eval.run_files import read_run
 
 REPORT, FIGURES = "report.html", "figures"
 
@@ -36,7 +36,7 @@ def write_report(run_dir: str | os.PathLike[str], rows: Sequence[Row] | None = N
     """
     findings = Findings(read_run(run_dir), rows)
     environment = Environment(
-        loader=PackageLoader("vlm_eval"),
+        loader=PackageLoader("vlm_eval.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from vlm_eval.findings import Findings
 from vlm_eval.plots.style import METRIC_NAMES
+from vlm_eval.report.findings import Findings
+from vlm_eval.report.wording import interval, percent
 from vlm_eval.score_table import GROUP_NAMES, ID, MEAN, Column, Line, Score, ScoreTable
 from vlm_eval.summary import FINE_TUNED, INTERPOLATED, ZERO_SHOT, oracle_alphas
-from vlm_eval.wording import interval, percent
 
 NOT_SCORED = "–"
 

@@ -6,8 +6,6 @@ from functools import partial
 
 from matplotlib.figure import FigureBase
 
-from vlm_eval.diagnostics import expected_error
-from vlm_eval.findings import Findings
 from vlm_eval.metrics.reliability import ReliabilityTable
 from vlm_eval.plots.alpha_curve import draw_against_alpha, draw_alpha_path
 from vlm_eval.plots.image import inline_svg, png_bytes, svg_bytes
@@ -15,8 +13,10 @@ from vlm_eval.plots.overview import draw_scores
 from vlm_eval.plots.reliability import draw_counts, draw_reliability
 from vlm_eval.plots.style import METRIC_NAMES, MODEL_COLOURS, house_style, new_figure, plain
 from vlm_eval.plots.training import draw_learning_rate, draw_loss, draw_progress
+from vlm_eval.report.diagnostics import expected_error
+from vlm_eval.report.findings import Findings
+from vlm_eval.report.wording import percent
 from vlm_eval.score_table import ID, MEAN
-from vlm_eval.wording import percent
 
 Draw = Callable[[FigureBase], None]
 
