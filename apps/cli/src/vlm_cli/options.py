@@ -37,7 +37,10 @@ data_seed_option = click.option(
     "--seed", "data_seed", type=int, default=0, show_default=True, help="Of what the data draws: splits, shifts."
 )
 data_options = _several(
-    click.option("--data", help="Benchmark, or folder:DIR, csv:FILE, jsonl:FILE, parquet:FILE.  [default: digits]"),
+    click.option(
+        "--data",
+        help="Benchmark, or folder:DIR, csv:FILE, jsonl:FILE, parquet:FILE.  [default: that of a run, else digits]",
+    ),
     data_root_option,
     limit_option,
     skip_unreadable_option,

@@ -1,9 +1,10 @@
 """One fine-tuning from recipe to saved model."""
 
 import math
+import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from vlm_finetune.batches import FeatureBatches, ImageBatches, TrainingBatches
 from vlm_finetune.devices import accelerator, check_precision
 from vlm_finetune.loop import Loop, diverged
 from vlm_finetune.method import Method, Phase
-from vlm_finetune.recipe import METHODS, Recipe
+from vlm_finetune.recipe import METHODS, DataSettings, Recipe
 from vlm_finetune.resume import Position, ResumePoints, newest_point
-from vlm_finetune.run import LOG, RESUME, Run, remove_unfinished, start_run
+from vlm_finetune.run import LOG, RESUME, Run, open_run, remove_unfinished, start_run
 from vlm_finetune.run_log import RunLog
 from vlm_finetune.validation import Validator
 from vlm_models import load_encoder, save_model
@@ -38,7 +39,31 @@ the log, and further events."""
 
 def load_data(recipe: Recipe) -> Benchmark:
     """Load the benchmark a recipe names, with its limit and seed."""
-    data = recipe.data
+    return _load(recipe.data)
+
+
+def load_data_of(specs: Iterable[str], **given: Any) -> Benchmark:
+    """Load the whole data to compare models on: that of the first run among them, unless other data is named.
+
+    Splits that were drawn are drawn as in that run; another draw would put its training images into the test set.
+
+    Args:
+        specs: model specs; `run:DIR` tells what it was trained on.
+        given: fields of `DataSettings` that the user named; None where nothing was said.
+
+    Example:
+        >>> load_data_of(["tiny"], limit=5).name
+        'digits'
+    """
+    runs = [open_run(spec.removeprefix("run:")).recipe.data for spec in specs if spec.startswith("run:")]
+    wanted = {name: value for name, value in given.items() if value is not None}
+    own = dataclasses.replace(runs[0], limit=0) if runs else DataSettings()
+    if wanted.get("name", own.name) != own.name:
+        own = DataSettings()
+    return _load(dataclasses.replace(own, **wanted))
+
+
+def _load(data: DataSettings) -> Benchmark:
     return load_benchmark(
         data.name, data.root or None, seed=data.seed, limit=data.limit or None, skip_unreadable=data.skip_unreadable
     )

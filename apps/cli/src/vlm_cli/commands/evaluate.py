@@ -20,7 +20,13 @@ EPILOG = options.examples(
 @click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
 @options.data_options
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Images at a time.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="Of weights and images.",
+)
 @options.device_option
 @options.evaluations_option
 @options.results_option
@@ -47,15 +53,17 @@ def command(
     """
     console = Console(as_json, verbose)
     console.say("vlm evaluate: loading libraries (PyTorch, open_clip), this takes some seconds")
-    from vlm_data import load_benchmark
     from vlm_eval import results
     from vlm_eval.evaluation import evaluate, predictions_folder
     from vlm_eval.score_table import score_table
     from vlm_finetune.devices import processes
+    from vlm_finetune.finetuning import load_data_of
     from vlm_models.zero_shot import load_classifier
 
     with processes(device) as state:
-        benchmark = load_benchmark(data or "digits", data_root, limit=limit, skip_unreadable=skip_unreadable)
+        benchmark = load_data_of(
+            specs, name=data, root=data_root and str(data_root), limit=limit, skip_unreadable=skip_unreadable or None
+        )
         console.skipped(benchmark.skipped)
         rows = []
         for spec in specs:

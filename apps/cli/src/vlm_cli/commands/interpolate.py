@@ -50,25 +50,31 @@ def command(
     verbose: bool,
     debug: bool,
 ) -> None:
-    """Mix a zero-shot and a fine-tuned model and evaluate every mixture.
+    """Mix a zero-shot and a fine-tuned model (WiSE-FT), all weights in one pass over the data.
 
-    theta(alpha) = (1 - alpha) zero-shot + alpha fine-tuned (WiSE-FT). Every image is decoded once for all alphas.
+    theta(alpha) = (1 - alpha) zero-shot + alpha fine-tuned. Every image is decoded once for all alphas.
     A trained head is mixed, too; a zero-shot head is built again from the mixed text tower.
     """
     console = Console(as_json, verbose)
     chosen = options.parse_alpha(alpha)
     grid = sorted(set(options.parse_alphas(alphas) + ([] if chosen is None else [chosen])))
     console.say("vlm interpolate: loading libraries (PyTorch, open_clip), this takes some seconds")
-    from vlm_data import load_benchmark
     from vlm_eval import results
     from vlm_eval.evaluation import choose_alpha, interpolate_models, predictions_folder
     from vlm_eval.sweep import Interpolation
     from vlm_finetune.devices import processes
+    from vlm_finetune.finetuning import load_data_of
     from vlm_models import save_model
     from vlm_models.zero_shot import load_classifier
 
     with processes(device) as state:
-        benchmark = load_benchmark(data or "digits", data_root, limit=limit, skip_unreadable=skip_unreadable)
+        benchmark = load_data_of(
+            (zero_shot, fine_tuned),
+            name=data,
+            root=data_root and str(data_root),
+            limit=limit,
+            skip_unreadable=skip_unreadable or None,
+        )
         console.skipped(benchmark.skipped)
         words = (benchmark.class_names, benchmark.templates)
         ends = (
