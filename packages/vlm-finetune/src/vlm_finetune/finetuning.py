@@ -1,7 +1,7 @@
 """One fine-tuning from recipe to saved model."""
 
-import math
 import dataclasses
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping

@@ -69,7 +69,7 @@ class Loop:
             stream = self.batches.epoch(epoch, first)
             for _ in range(first, self.batches.steps):
                 self._step(stream)
-                if self.settings.save_every and self.position.step % self.settings.save_every == 0:
+                if self._is_halfway_point():
                     self._flush()
                     resume.save()
             self._flush()
@@ -102,6 +102,11 @@ class Loop:
         self._pending.append({"event": "step", "phase": self.position.phase, "step": self.position.step, **event})
         if len(self._pending) >= _LOG_EVERY:
             self._flush()
+
+    def _is_halfway_point(self) -> bool:
+        """Return whether to save within an epoch; its end has a point of its own, which knows that it was judged."""
+        step, every = self.position.step, self.settings.save_every
+        return bool(every) and step % every == 0 and step % self.batches.steps != 0
 
     def _set_learning_rate(self) -> float:
         settings = self.settings

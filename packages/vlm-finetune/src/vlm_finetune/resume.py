@@ -75,11 +75,7 @@ class ResumePoints:
         self.accelerator.wait_for_everyone()
         try:
             self.accelerator.save_state(str(temporary))
-        except (
-            OSError,
-            RuntimeError,
-            SafetensorError,
-        ) as error:  # torch and safetensors report a full disk each their way
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors report a full disk their way
             raise VlmFinetuneError(
                 f"cannot write a resume point below {self.folder}: {' '.join(str(error).split())[:200]}. "
                 "The one before it is whole. Free some space and give the same command again."
@@ -94,11 +90,21 @@ class ResumePoints:
         self.accelerator.wait_for_everyone()
 
     def load(self) -> bool:
-        """Go to the newest point of this phase; return whether there is one."""
+        """Go to the newest point of this phase; return whether there is one.
+
+        Raises:
+            VlmFinetuneError: if it is damaged.
+        """
         point = newest_point(self.folder)
         if point is None or point[0] != self.position.phase:
             return False
-        self.accelerator.load_state(str(point[2]))
+        try:
+            self.accelerator.load_state(str(point[2]))
+        except Exception as error:  # damaged bytes make torch, pickle and safetensors raise nearly anything
+            raise VlmFinetuneError(
+                f"cannot read the resume point {point[2]}: {' '.join(str(error).split())[:200]}. "
+                f"Expected the files of one save. Remove {self.folder} to train from the beginning."
+            ) from error
         return True
 
 
