@@ -36,7 +36,7 @@ def draw_alpha_path(axes: Axes, table: ScoreTable, alpha: float) -> None:
     paths = {group: points for group in table.groups if (points := _path(table, group))}
     for place, (group, points) in enumerate(paths.items()):
         # Natural shifts fall on the way while corruptions rise: below one path and above the other there is room.
-        _draw_path(axes, points, group, alpha, labels_below=place % 2 == 0)
+        _draw_path(axes, points, group, alpha, labelled=place == 0)  # further paths carry the same marks
     for name in _models(alpha):
         draw_model(axes, name, [], [], name)
     _draw_oracles(axes, paths.values())
@@ -97,7 +97,7 @@ def _path(table: ScoreTable, group: str) -> list[_Point]:
     return found
 
 
-def _draw_path(axes: Axes, points: Sequence[_Point], group: str, alpha: float, labels_below: bool) -> None:
+def _draw_path(axes: Axes, points: Sequence[_Point], group: str, alpha: float, labelled: bool) -> None:
     x, y = [known.value for _, known, _ in points], [shift.value for _, _, shift in points]
     axes.plot(
         x, y, color=group_colour(group), linestyle=_line_style(group), marker="o", markersize=3, label=_mean_of(group)
@@ -108,7 +108,8 @@ def _draw_path(axes: Axes, points: Sequence[_Point], group: str, alpha: float, l
                 draw_interval(axes, name, known, shift.value, "x")
                 draw_interval(axes, name, shift, known.value, "y")
                 draw_model(axes, name, [known.value], [shift.value])
-                _label(axes, f"α = {value:g}", known.value, shift.value, labels_below)
+                if labelled:
+                    _label(axes, f"α = {value:g}", known.value, shift.value)
 
 
 def _draw_oracles(axes: Axes, paths: Iterable[Sequence[_Point]]) -> None:
@@ -116,14 +117,14 @@ def _draw_oracles(axes: Axes, paths: Iterable[Sequence[_Point]]) -> None:
     draw_ring(axes, [p[1].value for p in best], [p[2].value for p in best], "oracle: best on these test sets")
 
 
-def _label(axes: Axes, text: str, x: float, y: float, below: bool) -> None:
+def _label(axes: Axes, text: str, x: float, y: float) -> None:
     axes.annotate(
         text,
         (x, y),
-        (8, -8) if below else (-8, 8),
+        (8, -8),
         textcoords="offset points",
-        ha="left" if below else "right",
-        va="top" if below else "bottom",
+        ha="left",
+        va="top",
         fontsize=8,
         zorder=4,
         path_effects=[withStroke(linewidth=2.5, foreground=PAPER)],

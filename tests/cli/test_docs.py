@@ -1,0 +1,38 @@
+"""Every command of the documentation runs as it is written, page by page, in a folder of its own."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted(page.stem for page in DOCS.glob("*.md") if "```bash" in page.read_text())
+
+
+def _commands(page: str) -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (DOCS / f"{page}.md").read_text(), flags=re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def test_there_is_a_page_for_the_main_job():
+    assert "vlm finetune" in _commands("first-run")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_run(vlm, made_workplace, tmp_path, page):
+    (tmp_path / "photos").symlink_to(made_workplace[0] / "photos")
+    (tmp_path / "pairs.csv").symlink_to(made_workplace[0] / "table.csv")
+    for command in _commands(page):
+        program, *words = shlex.split(command)
+        assert program == "vlm", f"{page}: {command!r} is no command of this project"
+        answer = vlm(*words)
+        assert answer.code == 0, f"{page}: {command}\n{answer.err}"
+
+
+def test_pages_link_to_pages_that_exist():
+    for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
