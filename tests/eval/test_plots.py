@@ -70,7 +70,7 @@ def test_the_alpha_path_goes_through_every_alpha(axes, rows):
     line = labelled(axes)["mean of natural shifts"]
     assert list(line.get_xdata()) == [found.cells["made"]["accuracy"].value for found in table.lines]
     assert list(line.get_ydata()) == [found.cells["mean/natural"]["accuracy"].value for found in table.lines]
-    assert sorted(texts(axes)) == ["α = 0", "α = 0", "α = 0.5", "α = 0.5", "α = 1", "α = 1"]
+    assert sorted(texts(axes)) == ["α = 0", "α = 0.5", "α = 1"]  # further paths carry the same marks
 
 
 def test_the_ring_of_the_alpha_path_is_called_an_oracle_and_is_the_best(axes, rows):

@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 import pytest
 
 from vlm_data.errors import CallError, VlmDataError
-from vlm_eval.report.findings import Findings
 from vlm_eval.report import write_figures, write_report
+from vlm_eval.report.findings import Findings
 from vlm_eval.report.run_files import read_run
 from vlm_eval.scores import score_tables
 
