@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vlm_data.captions import Captioner
 from vlm_data.dataset import ImageDataset
+from vlm_data.errors import CallError
 from vlm_data.loading import Batch, steps_per_epoch, training_batches, training_order
 from vlm_data.preprocess import Preprocess
 from vlm_finetune.recipe import TrainingSettings
@@ -33,7 +34,12 @@ def _micro_order(n: int, settings: TrainingSettings, epoch: int, first_step: int
     """Return index lists of this process, `accumulation_steps` per optimiser step."""
     rank, world = process_place()
     batch_size = min(settings.batch_size, n)
-    micro = max(1, batch_size // settings.accumulation_steps)
+    if batch_size < settings.accumulation_steps:
+        raise CallError(
+            f"{n} training images cannot be cut into {settings.accumulation_steps} micro-batches. "
+            f"Choose training.accumulation_steps of at most {n}."
+        )
+    micro = batch_size // settings.accumulation_steps
     order = training_order(n, micro, settings.seed, epoch, rank, world)
     steps = steps_per_epoch(n, batch_size)
     return order[first_step * settings.accumulation_steps : steps * settings.accumulation_steps]

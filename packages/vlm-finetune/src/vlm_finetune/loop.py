@@ -70,9 +70,9 @@ class Loop:
             for _ in range(first, self.batches.steps):
                 self._step(stream)
                 if self._is_halfway_point():
-                    self._flush()
+                    self._check()
                     resume.save()
-            self._flush()
+            self._check()
             self.position.epoch = epoch + 1
             self.end_epoch(self.position)
             self.method.train()
@@ -102,6 +102,13 @@ class Loop:
         self._pending.append({"event": "step", "phase": self.position.phase, "step": self.position.step, **event})
         if len(self._pending) >= _LOG_EVERY:
             self._flush()
+
+    def _check(self) -> None:
+        """Write the log, and stop before weights are judged or kept that the last update has destroyed."""
+        self._flush()
+        # the loss of a step is taken before its update
+        if not all(parameter.isfinite().all() for parameter in self.method.trained()):
+            raise diverged("the weights became infinite or NaN", self.position.step, self.settings)
 
     def _is_halfway_point(self) -> bool:
         """Return whether to save within an epoch; its end has a point of its own, which knows that it was judged."""

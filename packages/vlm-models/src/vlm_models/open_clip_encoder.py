@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vlm_data.preprocess import Preprocess
 from vlm_models.interface import DualEncoder
+from vlm_models.key_bias import silence_key_biases
 
 
 class OpenClipEncoder(DualEncoder):
@@ -33,6 +34,7 @@ class OpenClipEncoder(DualEncoder):
         self.architecture = architecture
         self.preprocess = preprocess
         self.embedding_dim = embedding_dim
+        silence_key_biases(clip)
 
     def encode_image(self, images: Tensor) -> Float[Tensor, "n d"]:
         """Return raw image features; uint8 images are normalised first."""

@@ -66,7 +66,7 @@ def command(
         )
         console.skipped(benchmark.skipped)
         rows = []
-        for spec in specs:
+        for spec in dict.fromkeys(specs):
             console.say(f"evaluating {spec} on {benchmark.name}")
             model = load_classifier(spec, benchmark.class_names, benchmark.templates, str(state.device), precision)
             folder = predictions_folder(out, spec, benchmark, precision)

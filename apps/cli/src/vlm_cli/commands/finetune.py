@@ -17,6 +17,7 @@ EPILOG = options.examples(
     "vlm finetune",
     "vlm finetune --method carot --alpha auto",
     "vlm finetune --data folder:photos --model openclip:ViT-B-32/laion2b_s34b_b79k",
+    "vlm finetune --data csv:photos/table.csv --method flyp",
     "vlm finetune --recipe runs/digits-tiny-full-seed0/recipe.toml --seed 1",
 )
 
@@ -66,12 +67,17 @@ def command(
     console = Console(as_json, verbose)
     given = _tables(values)
     console.say("vlm finetune: loading libraries (PyTorch, open_clip), this takes some seconds")
+    from vlm_finetune.devices import check_precision
     from vlm_finetune.finetuning import default_out
     from vlm_finetune.recipe_files import resolve
+    from vlm_finetune.run import find_run
 
     resolved = resolve(recipe, assignments, given)
     folder = out or default_out(resolved)
     if dry_run:
+        check_precision(resolved.model.precision)
+        if not overwrite:
+            find_run(resolved, folder)
         show_plan(resolved, folder, console)
         return
     _run(resolved, folder, device, overwrite, console)

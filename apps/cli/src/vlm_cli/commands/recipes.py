@@ -11,7 +11,6 @@ from vlm_cli.console import Console
 EPILOG = options.examples(
     "vlm recipes ls",
     "vlm recipes copy carot my-carot.toml",
-    "vlm finetune --recipe my-carot.toml",
 )
 LS_EPILOG = options.examples(
     "vlm recipes ls",
