@@ -1,0 +1,67 @@
+"""Every example at the end of every help page runs, on generated data where it names the reader's own."""
+
+import importlib
+import shlex
+
+import click
+import pytest
+
+from vlm_cli.main import COMMANDS
+
+SUBSTITUTES = {
+    "openclip:ViT-B-32/laion2b_s34b_b79k": "openclip:ViT-S-32-alt",  # weights that would have to be downloaded
+}
+"""What an example names that is not on a machine without network, and what stands in for it."""
+APPENDED = {
+    "finetune": ["--limit", "16", "--epochs", "1", "--set", "evaluation.alphas=[0.0,1.0]"],
+    "evaluate": ["--limit", "16"],
+    "interpolate": ["--limit", "16"],
+    "data check": ["--limit", "16"],
+}
+"""What keeps an example short."""
+
+
+def _examples(command):
+    yield from (line for line in (command.epilog or "").splitlines() if line.startswith("vlm "))
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        yield from _examples(inner)
+
+
+def _all_examples():
+    for name in COMMANDS:
+        yield from _examples(importlib.import_module(f"vlm_cli.commands.{name}").command)
+
+
+def _written(words):
+    """Return which word names a file that the example writes, 0 for none."""
+    if words[:2] == ["recipes", "copy"]:
+        return 3
+    return next((words.index(flag) + 1 for flag in ("--save", "--out") if flag in words), 0)
+
+
+EXAMPLES = list(dict.fromkeys(_all_examples()))
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_example_runs(vlm, workplace, tmp_path, example):
+    words = [SUBSTITUTES.get(word, word) for word in shlex.split(example)[1:]]
+    for prefix, more in APPENDED.items():
+        words += more if " ".join(words).startswith(prefix) else []
+    place = _written(words)
+    if place:  # into an empty folder, so that examples do not see each other's files
+        words[place] = str(tmp_path / words[place])
+    if "--overwrite" in words:
+        (tmp_path / words[place]).write_text("to be replaced")
+    if words[0] == "finetune":
+        words += ["--out", str(tmp_path / "run")]
+    if words[0] in ("evaluate", "interpolate"):
+        words += ["--out", str(tmp_path / "evaluations"), "--results-db", str(tmp_path / "results.jsonl")]
+    answer = vlm(*words)
+    assert answer.code == 0, answer.err
+    assert answer.out.strip()
+    if "--json" in words:
+        assert answer.document
+
+
+def test_examples_are_found():
+    assert len(EXAMPLES) >= len(COMMANDS) and "vlm finetune" in EXAMPLES
