@@ -55,6 +55,17 @@ def test_the_ends_of_an_interpolation_are_the_models_themselves(vlm, workplace, 
     )
 
 
+def test_mixtures_of_different_models_do_not_pass_for_repetitions(vlm, workplace, elsewhere, tmp_path):
+    call = (*LIMIT, "--alphas", "0,0.5,1", *elsewhere, "--json")
+    first = vlm("interpolate", "tiny", RUN, "--save", tmp_path / "mixed", *call).document["rows"]
+    second = vlm("interpolate", "tiny", f"file:{tmp_path / 'mixed'}", *call).document["rows"]
+    kept = vlm("results", elsewhere[3], "--json").document["rows"]
+    assert len(kept) == len(first) + len(second)
+    again = vlm("interpolate", "tiny", RUN, *call).document["rows"]
+    assert again == first
+    assert len(vlm("results", elsewhere[3], "--json").document["rows"]) == len(kept)
+
+
 def test_auto_takes_the_best_alpha_on_validation(vlm, workplace, elsewhere):
     call = ("interpolate", "tiny", RUN, *LIMIT, "--alphas", "0,0.5,1", "--alpha", "auto", *elsewhere)
     answer = vlm(*call, "--json").document

@@ -152,14 +152,15 @@ def interpolate_models(
         fine_tuned: the model at alpha 1.
         benchmark: what to evaluate on.
         alphas: weights of the fine-tuned model.
-        out: folder for the tables of predictions; what is there from the same models is not computed again.
+        out: folder for the tables of predictions; what is there from the same models is not computed again. It is the
+            `run` of the rows: without it, mixtures of other models would pass for repetitions of these.
         batch_size: of each process.
         progress: told about batches.
     """
     tables = evaluate_interpolations(
         zero_shot, fine_tuned, evaluation_sets(benchmark), alphas, out=out, batch_size=batch_size, progress=progress
     )
-    return score_tables(tables)
+    return score_tables(tables, run=out)
 
 
 def predictions_folder(out: Path, spec: str, benchmark: Benchmark, precision: str = "fp32") -> Path:
