@@ -102,18 +102,9 @@ def _show_description(facts: dict[str, Any], console: Console) -> None:
     console.text(f"  {', '.join(facts['class_names'])}\n")
     console.text(f"{len(facts['templates'])} templates (hash {facts['templates_hash']})")
     console.text("\n".join(f"  {template}" for template in facts["templates"]))
-    headings = ("data", "split", "role", "images", "labelled", "classes", "captions", "evidence", "hash")
-    rows = [
-        (
-            *(found[key] for key in ("data", "split")),
-            found["group"] or found["role"],
-            *(str(found[key]) for key in ("images", "labelled", "classes", "captions")),
-            "masks" if found["evidence"] else "-",
-            found["hash"],
-        )
-        for found in facts["sets"]
-    ]
-    console.listing(headings, rows)
+    keys = ["data", "split", "group", "images", "labelled", "classes", "captions", "evidence", "hash"]
+    shown = [key for key in keys if any(found[key] for found in facts["sets"])]  # no column of nothing
+    console.listing(shown, [[str(found[key]) for key in shown] for found in facts["sets"]])
 
 
 @command.command(cls=rich_click.RichCommand, epilog=CHECK_EPILOG)
