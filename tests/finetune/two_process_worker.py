@@ -1,0 +1,35 @@
+"""One of several processes of `test_two_processes.py`: fine-tunes with every recipe of a folder in turn."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from vlm_data import load_benchmark
+from vlm_finetune.devices import processes
+from vlm_finetune.finetuning import finetune, zero_shot_model
+from vlm_finetune.recipe import load_recipe, parse
+from vlm_models.inference import image_features, map_images
+
+
+def evaluate(folder, rank):
+    """Classify data that neither two processes nor batches divide evenly; every process writes what it returns."""
+    recipe = parse({"data": {"limit": 597}})
+    benchmark = load_benchmark("digits", limit=597)
+    model = zero_shot_model(recipe, benchmark)
+    logits = map_images(model, benchmark.test, model.encoder.preprocess, batch_size=64)
+    few = map_images(model, benchmark.test.select(range(3)), model.encoder.preprocess, batch_size=64)
+    features = image_features(model.encoder, benchmark.test, model.encoder.preprocess, "cpu")
+    np.savez(folder / f"evaluated-{rank}.npz", logits=logits, few=few, features=features)
+
+
+def main(folder):
+    """Run `<name>.toml` into the directory `<name>` for all recipes of a folder."""
+    with processes("cpu") as state:
+        for path in sorted(folder.glob("*.toml")):
+            finetune(parse(load_recipe(path)), folder / path.stem)
+        evaluate(folder, state.process_index)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
