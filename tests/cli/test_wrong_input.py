@@ -46,6 +46,7 @@ def test_a_recipe_with_an_unknown_key_is_named(vlm, tmp_path):
     assert "own.toml: table [training] has no key 'epoch'. Did you mean 'epochs'?" in answer.paragraph
     (tmp_path / "own.toml").write_text("[training\n")
     assert "cannot read the recipe own.toml" in vlm("finetune", "--recipe", "own.toml").paragraph
+    assert "cannot read the recipe other.toml" in vlm("finetune", "--recipe", "other.toml").paragraph
     assert _files(tmp_path) == {"own.toml"}
 
 

@@ -92,9 +92,8 @@ def resolve(recipe: str | None = None, assignments: Sequence[str] = (), flags: T
     own = _merge(*[_parse_assignment(assignment) for assignment in assignments], flags or {})
     if recipe is None:
         recipe = _default_name(own)
-    elif not recipe.endswith(".toml") and not Path(recipe).is_file():
-        recipe_text(recipe)  # an unknown name is refused here
-    base = load_recipe(Path(recipe)) if Path(recipe).is_file() else recipe_tables(recipe)
+    is_file = recipe.endswith(".toml") or Path(recipe).is_file()
+    base = load_recipe(Path(recipe)) if is_file else recipe_tables(recipe)
     parse(base, recipe)  # so that a fault is looked for where it is: in the recipe, or in what was said beside it
     return parse(_merge(_without_other_method(base, own), own), f"--set and flags, with the recipe {recipe}")
 
