@@ -47,6 +47,13 @@ def test_logits_are_the_head_on_image_features(tiny):
         torch.testing.assert_close(model(images), expected)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_it_is_in_the_mode_of_its_encoder(training):
+    encoder = load_encoder("tiny").train(training)
+    model = Classifier(encoder, LinearHead(torch.zeros(1, 64)), LINEAR, ["a"], ["{c}"])
+    assert all(module.training is training for module in model.modules())
+
+
 @pytest.mark.parametrize("shape", [(2, 64), (3, 63)])
 def test_a_head_of_another_size_is_refused(tiny, shape):
     with pytest.raises(CallError, match=rf"shape \({shape[0]}, {shape[1]}\) does not fit 3 classes and embeddings of"):

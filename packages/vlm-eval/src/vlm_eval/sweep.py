@@ -12,7 +12,7 @@ from vlm_data.errors import CallError
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
 from vlm_eval.prediction import file_stem, load_matching, mixture_hash, model_facts, set_facts
-from vlm_models.classifier import ZERO_SHOT, Classifier, LinearHead
+from vlm_models.classifier import LINEAR, ZERO_SHOT, Classifier, LinearHead
 from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
 from vlm_models.weight_space import check_compatible, interpolate
 from vlm_models.zero_shot import zero_shot_head
@@ -21,31 +21,32 @@ from vlm_models.zero_shot import zero_shot_head
 class Interpolation:
     """All models `(1 - alpha) zero_shot + alpha fine_tuned` of a list of alphas, ready to classify a batch.
 
-    A head that was trained is interpolated; a zero-shot head is built again from the interpolated text tower. The
-    image tower of one alpha at a time is mixed into one working copy, so memory is that of three models. If both
-    image towers are equal, images are encoded once for all alphas.
+    Heads are interpolated as soon as one of them was trained; if both are zero-shot heads, one is built again from
+    the interpolated text tower. The image tower of one alpha at a time is mixed into one working copy, so memory is
+    that of three models. If both image towers are equal, images are encoded once for all alphas.
+
+    Raises:
+        CheckpointError: if architectures or heads differ in shape.
+        CallError: if class names, preprocessing, or the prompts of two zero-shot heads differ.
     """
 
     def __init__(self, zero_shot: Classifier, fine_tuned: Classifier, alphas: Sequence[float]) -> None:
         check_compatible(zero_shot.state_dict(), fine_tuned.state_dict())
-        if zero_shot.class_names != fine_tuned.class_names:
-            raise CallError(
-                "the two models were made for different class names; expected the same names in the same order. "
-                "Build both heads for one benchmark."
-            )
+        self._rebuilds_head = zero_shot.head_kind == fine_tuned.head_kind == ZERO_SHOT
+        _check_purpose(zero_shot, fine_tuned, self._rebuilds_head)
         self.alphas = tuple(alphas)
         self.device = next(fine_tuned.parameters()).device
         self.preprocess = fine_tuned.encoder.preprocess
-        self._ends = (zero_shot.eval(), fine_tuned.eval())
+        self._ends = (zero_shot, fine_tuned)
         self._work = copy.deepcopy(fine_tuned.encoder).eval()
         self._heads = [self._head(alpha) for alpha in self.alphas]
-        towers = [model.encoder.image_tower().state_dict() for model in self._ends]
+        towers = zero_shot.encoder.image_tower().state_dict(), fine_tuned.encoder.image_tower().state_dict()
         self._towers = towers if any(not torch.equal(towers[0][name], towers[1][name]) for name in towers[0]) else None
 
     @torch.no_grad()
     def _head(self, alpha: float) -> LinearHead:
         zero_shot, fine_tuned = self._ends
-        if fine_tuned.head_kind != ZERO_SHOT:
+        if not self._rebuilds_head:
             mixed = interpolate(zero_shot.head.state_dict(), fine_tuned.head.state_dict(), alpha)
             return LinearHead(mixed["weight"], mixed["bias"])
         self._work.load_state_dict(interpolate(zero_shot.encoder.state_dict(), fine_tuned.encoder.state_dict(), alpha))
@@ -70,8 +71,23 @@ class Interpolation:
         zero_shot, fine_tuned = self._ends
         encoder = copy.deepcopy(fine_tuned.encoder)
         encoder.load_state_dict(interpolate(zero_shot.encoder.state_dict(), fine_tuned.encoder.state_dict(), alpha))
-        return Classifier(
-            encoder, self._head(alpha), fine_tuned.head_kind, fine_tuned.class_names, fine_tuned.templates
+        kind = ZERO_SHOT if self._rebuilds_head else LINEAR
+        return Classifier(encoder.eval(), self._head(alpha), kind, fine_tuned.class_names, fine_tuned.templates).eval()
+
+
+def _check_purpose(zero_shot: Classifier, fine_tuned: Classifier, rebuilds_head: bool) -> None:
+    """Raise unless two models read the same images and answer the same question."""
+    what = ""
+    if zero_shot.class_names != fine_tuned.class_names:
+        what = "were made for different class names"
+    elif rebuilds_head and zero_shot.templates != fine_tuned.templates:
+        what = "have zero-shot heads of different prompt templates"
+    elif zero_shot.encoder.preprocess != fine_tuned.encoder.preprocess:
+        what = f"want their images differently: {zero_shot.encoder.preprocess} and {fine_tuned.encoder.preprocess}"
+    if what:
+        raise CallError(
+            f"the two models {what}; expected two of one base model, made for one benchmark: the same names in the same "
+            "order. Build both heads for it."
         )
 
 
@@ -127,7 +143,7 @@ def table_name(meta: dict[str, str]) -> str:
         'digits-noise-3.test.alpha-0.50.parquet'
     """
     alpha = float(meta["alpha"])
-    digits = f"{alpha:.2f}" if round(alpha, 2) == alpha else f"{alpha:g}"
+    digits = f"{alpha:.2f}" if round(alpha, 2) == alpha else repr(alpha)
     return f"{file_stem(meta['data'])}.{meta['split']}.alpha-{digits}.parquet"
 
 

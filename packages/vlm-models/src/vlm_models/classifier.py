@@ -67,6 +67,7 @@ class Classifier(nn.Module):
         self.head_kind = head_kind
         self.class_names = tuple(class_names)
         self.templates = tuple(templates)
+        self.train(encoder.training)  # modules start in training mode; whoever restores it would wake the encoder
 
     def forward(self, images: Tensor) -> Float[Tensor, "n c"]:
         """Return the logits of a batch of images (see `DualEncoder.encode_image`)."""
