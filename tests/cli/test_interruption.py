@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from vlm_data.tables import Predictions
 
-LONG = ("finetune", "--limit", "32", "--epochs", "40", "--out", "run", "--set", "evaluation.alphas=[0.0,1.0]")
-SMALL = ("finetune", "--limit", "32", "--epochs", "1", "--out", "run", "--set", "evaluation.alphas=[0.0,1.0]")
+SMALL = ("finetune", "--limit", "32", "--out", "run", "--set", "evaluation.alphas=[0.0,1.0]", "--epochs", "1")
+LONG = (*SMALL[:-1], "25", "--set", "evaluation.track=0")
 
 
 def _wait_for(found, process: subprocess.Popen[str], seconds: float = 120) -> None:
@@ -61,7 +61,7 @@ def test_ctrl_c_is_one_paragraph_and_the_same_command_goes_on(vlm, tmp_path):
     assert answer.code == 0, answer.err
     events = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert any(event["event"] == "resume" and event["step"] > 0 for event in events)
-    assert [event["step"] for event in events if event["event"] == "step"] == list(range(1, 41))
+    assert [event["step"] for event in events if event["event"] == "step"] == list(range(1, 26))
     assert (tmp_path / "run" / "DONE").exists()
 
 

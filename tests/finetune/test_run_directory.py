@@ -2,7 +2,7 @@ import pytest
 
 from vlm_data.errors import CallError
 from vlm_finetune.recipe import parse
-from vlm_finetune.run import ENVIRONMENT, LOG, RECIPE, find_run, start_run
+from vlm_finetune.run import ENVIRONMENT, LOG, RECIPE, find_run, remove_unfinished, start_run
 
 RECIPE_A, RECIPE_B = parse({"training": {"lr": 1e-3}}), parse({"training": {"lr": 1e-4}})
 
@@ -39,6 +39,7 @@ def test_a_start_that_was_killed_between_two_files_goes_on(tmp_path):
     (run.path / ENVIRONMENT).unlink()
     (run.path / f".{ENVIRONMENT}.0a1b2c3d.tmp").write_text('{"comm')
     start_run(RECIPE_A, run.path)
+    remove_unfinished(run.path)
     assert sorted(entry.name for entry in run.path.iterdir()) == [ENVIRONMENT, RECIPE]
 
 
