@@ -37,6 +37,21 @@ def test_equal_tables_are_equal_files(tmp_path: Path):
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
+def test_a_flipped_byte_is_noticed_or_harmless(tmp_path: Path):
+    path, saved = tmp_path / "p.parquet", table()
+    whole = saved.save(path) and path.read_bytes()
+    noticed = 0
+    for position in range(0, len(whole), 3):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 255]) + whole[position + 1 :])
+        try:
+            found = Predictions.load(path)
+        except VlmDataError:
+            noticed += 1
+        else:
+            assert np.array_equal(found.logits, saved.logits) and np.array_equal(found.labels, saved.labels)
+    assert noticed > 50
+
+
 def test_the_file_speaks_for_itself(tmp_path: Path):
     saved = table().save(tmp_path / "p.parquet")
     read = pq.read_table(tmp_path / "p.parquet")

@@ -95,7 +95,7 @@ class Predictions:
         header = {"vlm_table": "predictions", "schema_version": _SCHEMA_VERSION, "meta": meta}
         table = pa.table(columns).replace_schema_metadata(header)
         with replacing(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
         return self
 
     @classmethod
@@ -103,15 +103,17 @@ class Predictions:
         """Read a table written by `save`.
 
         Raises:
-            VlmDataError: if the file is missing, is not parquet or is not a table of predictions.
+            VlmDataError: if the file is missing, damaged, not parquet or not a table of predictions.
         """
         try:
-            table = pq.read_table(path)
+            table = pq.read_table(path, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
             raise VlmDataError(
                 f"cannot read predictions from {path}: {error}. Expected a parquet file written by a run."
             ) from error
-        header = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        header = {
+            k.decode(errors="replace"): v.decode(errors="replace") for k, v in (table.schema.metadata or {}).items()
+        }
         if header.get("vlm_table") != "predictions":
             raise VlmDataError(f"{Path(path)} is parquet, but not a table of predictions written by a run.")
         if header.get("schema_version") != _SCHEMA_VERSION:
@@ -119,10 +121,16 @@ class Predictions:
                 f"{Path(path)} has predictions of schema version {header.get('schema_version')}; this version reads "
                 f"{_SCHEMA_VERSION}. Read it with the version that wrote it, or make the predictions again."
             )
-        logits = table["logits"].combine_chunks()
-        return cls(
-            tuple(table["id"].to_pylist()),
-            table["label"].to_numpy().astype(np.int64),
-            logits.flatten().to_numpy().reshape(len(table), logits.type.list_size),
-            json.loads(header["meta"]),
-        )
+        try:
+            logits = table["logits"].combine_chunks()
+            return cls(
+                tuple(table["id"].to_pylist()),
+                table["label"].to_numpy().astype(np.int64),
+                logits.flatten().to_numpy().reshape(len(table), logits.type.list_size),
+                json.loads(header["meta"]),
+            )
+        except (LookupError, ValueError, TypeError, AttributeError, pa.ArrowException) as error:
+            raise VlmDataError(
+                f"{Path(path)} says that it holds predictions, but it does not: {error}. "
+                "It is damaged or was written by something else; make the predictions again."
+            ) from error
