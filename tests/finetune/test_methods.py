@@ -271,6 +271,13 @@ class TestData:
         with pytest.raises(CallError, match="full needs class labels, but 5 of 96 training images of digits have"):
             finetune(recipe("full"), tmp_path / "run", benchmark=benchmark)
 
+    def test_alpha_cannot_be_chosen_without_labelled_validation_images(self, digits, tmp_path, recipe):
+        unlabelled = dataclasses.replace(digits.val, labels=np.full(len(digits.val), -1))
+        benchmark = dataclasses.replace(digits, val=unlabelled)
+        with pytest.raises(CallError, match="alpha cannot be chosen on digits: none of its validation images has"):
+            finetune(recipe(evaluation={"choose_alpha": True}), tmp_path / "run", benchmark=benchmark)
+        assert finetune(recipe(), tmp_path / "run", benchmark=benchmark).is_trained  # the last epoch is kept
+
     def test_images_with_captions_of_their_own_need_no_labels(self, digits, train):
         n = len(digits.train)
         captions = tuple((f"the digit {digits.class_names[label]}",) for label in digits.train.labels)

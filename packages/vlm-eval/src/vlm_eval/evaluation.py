@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vlm_data.benchmark import Benchmark, EvaluationSet
 from vlm_data.dataset import UNLABELLED
+from vlm_data.errors import VlmDataError
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
 from vlm_eval.prediction import file_stem, load_matching, model_facts, predict, set_facts
@@ -183,7 +184,15 @@ def choose_alpha(rows: Sequence[Row]) -> float:
     """Return the alpha with the best ID validation accuracy; ties go to the lower NLL, then to the smaller alpha.
 
     Nothing in ID data rewards robustness, so this tends towards 1; 0.5 is the advice without further knowledge.
+
+    Raises:
+        VlmDataError: if no validation image has a label.
     """
     candidates = [row for row in rows if row["role"] == "id" and row["split"] == "val" and row["alpha"] is not None]
+    if not candidates:
+        raise VlmDataError(
+            "alpha cannot be chosen: there are no labelled validation images. Give the command again in a new --out "
+            "with a fixed weight, such as --alpha 0.5, or label the validation split."
+        )
     best = max(candidates, key=lambda row: (row["metrics"]["accuracy"], -row["metrics"]["nll"], -(row["alpha"] or 0)))
     return float(best["alpha"] or 0.0)

@@ -86,8 +86,8 @@ def _check_purpose(zero_shot: Classifier, fine_tuned: Classifier, rebuilds_head:
         what = f"want their images differently: {zero_shot.encoder.preprocess} and {fine_tuned.encoder.preprocess}"
     if what:
         raise CallError(
-            f"the two models {what}; expected two of one base model, made for one benchmark: the same names in the same "
-            "order. Build both heads for it."
+            f"the two models {what}; expected two of one base model, made for one benchmark: the same names in "
+            "the same order. Build both heads for it."
         )
 
 

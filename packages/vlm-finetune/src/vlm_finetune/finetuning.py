@@ -24,7 +24,7 @@ from vlm_finetune.method import Method, Phase
 from vlm_finetune.recipe import METHODS, DataSettings, Recipe
 from vlm_finetune.resume import Position, ResumePoints, newest_point
 from vlm_finetune.run import LOG, RESUME, Run, open_run, remove_unfinished, start_run
-from vlm_finetune.run_log import RunLog
+from vlm_finetune.run_log import RunLog, read_log
 from vlm_finetune.validation import Validator
 from vlm_models import load_encoder, save_model
 from vlm_models.checkpoint import load_state, read_weights, write_weights
@@ -34,7 +34,7 @@ from vlm_models.zero_shot import zero_shot_classifier
 
 EpochCallback = Callable[[Classifier, bool], tuple[dict[str, Any], list[dict[str, Any]]]]
 """Called after every epoch with the model and whether its encoder is frozen; returns facts for the epoch's event in
-the log, and further events."""
+the log, and further events. Of events of one kind about the same `data` a run tells the first, also after a pause."""
 
 
 def load_data(recipe: Recipe) -> Benchmark:
@@ -185,7 +185,7 @@ class Training:
 
     def _fit_phase(self, phase: Phase, model: Classifier) -> Classifier:
         method = self._build(phase, model)
-        _check_data(method, phase, self.benchmark)
+        _check_data(method, phase, self.benchmark, self.recipe.evaluation.choose_alpha)
         batches = self._batches(method, phase)
         validator = Validator(self.benchmark.val, method.frozen_encoder)
         best = self.run.path / RESUME / f"best-phase-{self.position.phase}.safetensors"
@@ -204,7 +204,9 @@ class Training:
             event |= {"val_accuracy": accuracy, "val_nll": nll, "best": is_best}
             facts, events = self.after_epoch(classifier, method.frozen_encoder) if self.after_epoch else ({}, [])
             place = {key: event[key] for key in ("phase", "epoch", "step")}
-            self.log.append([event | facts, *(place | further for further in events)])
+            told = {(past["event"], past.get("data")) for past in read_log(self.run.path / LOG)}  # before a resumption
+            news = [further for further in events if (further["event"], further.get("data")) not in told]
+            self.log.append([event | facts, *(place | further for further in news)])
 
         loop = Loop(
             method, batches, phase.training, self.accelerator, self.position, self.log, end_epoch, self.progress
@@ -257,7 +259,12 @@ def _phases(recipe: Recipe) -> list[Phase]:
     return [Phase(recipe.method, recipe.method_settings, recipe.training)]
 
 
-def _check_data(method: Method, phase: Phase, benchmark: Benchmark) -> None:
+def _check_data(method: Method, phase: Phase, benchmark: Benchmark, chooses_alpha: bool) -> None:
+    if chooses_alpha and not (benchmark.val.labels != UNLABELLED).any():
+        raise CallError(
+            f"alpha cannot be chosen on {benchmark.name}: none of its validation images has a label. "
+            "Expected some, or a fixed weight, such as --alpha 0.5."
+        )
     unlabelled = int((benchmark.train.labels == UNLABELLED).sum())
     if method.needs_labels and unlabelled:
         raise CallError(
