@@ -137,17 +137,18 @@ def test_two_processes_append_at_once(tmp_path):
 
 def test_the_later_of_two_equal_measurements_counts():
     rows = [
-        row(n=1),
+        row(method="first"),
         row("other"),
-        row(n=2),
+        row(method="second"),
         row(alpha=0.3),
-        row(alpha=3 * 0.1, n=7),
+        row(alpha=3 * 0.1, method="third"),
         row(severity=2),
         row(split="val"),
+        row(n=16, method="a part of the data"),
     ]
     kept = latest(rows)
-    assert [each["data"] for each in kept] == ["digits", "other", "digits", "digits", "digits"]
-    assert [each["n"] for each in kept] == [2, 600, 7, 600, 600]
+    assert [each["data"] for each in kept] == ["digits", "other", "digits", "digits", "digits", "digits"]
+    assert [each["method"] for each in kept] == ["second", None, "third", None, None, "a part of the data"]
     assert len({row_key(each) for each in kept}) == len(kept)
 
 

@@ -40,9 +40,10 @@ class Row(TypedDict):
 
 
 def row_key(row: Row) -> tuple[object, ...]:
-    """Return what makes two rows the same measurement: run, model, data, split, alpha and severity.
+    """Return what makes two rows the same measurement: run, model, data, split, alpha, severity and number of samples.
 
-    Alphas are compared to six digits, because 3 * 0.1 is not 0.3.
+    A part of a data set (`--limit`) is another measurement than the whole. Alphas are compared to six digits, because
+    3 * 0.1 is not 0.3.
     """
     alpha = None if row["alpha"] is None else round(row["alpha"], 6)
-    return row["run"], row["model"], row["data"], row["split"], alpha, row["severity"]
+    return row["run"], row["model"], row["data"], row["split"], alpha, row["severity"], row["n"]
