@@ -84,6 +84,11 @@ def test_no_batch_at_all_is_refused(model, digits):
         predict(model, digits.test, batch_size=-1)
 
 
+def test_towers_without_a_head_are_refused_with_what_makes_a_classifier_of_them(digits):
+    with pytest.raises(CallError, match=r"tiny has no head.*zero_shot_classifier\(model, benchmark.class_names"):
+        predict(load_encoder("tiny"), digits.test)
+
+
 class TestFacts:
     def test_every_change_of_a_model_changes_them(self, model, digits):
         def with_(**changes):

@@ -332,6 +332,11 @@ class TestModelsThatDoNotFit:
         with pytest.raises(CallError, match="different prompt templates"):
             Interpolation(zero_shot, other, ALPHAS)
 
+    def test_towers_without_a_head(self, zero_shot):
+        for ends in ((zero_shot.encoder, zero_shot), (zero_shot, zero_shot.encoder)):
+            with pytest.raises(CallError, match="has no head"):
+                next(evaluate_interpolations(*ends, [], ALPHAS))
+
     def test_other_preprocessing(self, zero_shot):
         other = moved(zero_shot)
         other.encoder.preprocess = dataclasses.replace(other.encoder.preprocess, mean=(0.1, 0.2, 0.3))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vlm_data.benchmark import EvaluationSet
 from vlm_data.dataset import ImageDataset
-from vlm_data.errors import VlmDataError
+from vlm_data.errors import CallError, VlmDataError
 from vlm_data.files import text_hash
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
@@ -13,6 +13,7 @@ from vlm_data.text import list_hash
 from vlm_models.checkpoint import weights_hash
 from vlm_models.classifier import Classifier
 from vlm_models.inference import EVALUATION_BATCH, map_images
+from vlm_models.interface import DualEncoder
 
 
 def predict(
@@ -34,6 +35,9 @@ def predict(
         meta: facts to keep with the table; names and hashes of model and data set by default.
         progress: told about batches.
 
+    Raises:
+        CallError: if the model has no head, or the data set no images.
+
     Example:
         >>> from vlm_data import load_benchmark
         >>> from vlm_models import load_encoder
@@ -43,6 +47,7 @@ def predict(
         >>> predict(model, digits.test).accuracy > 0.4
         True
     """
+    require_head(model)
     training = model.training
     model.eval()
     device = next(model.parameters()).device
@@ -52,6 +57,19 @@ def predict(
     model.train(training)
     known = meta or {"data": dataset.name, "split": dataset.split, **model_facts(model)}
     return Predictions(dataset.ids, dataset.labels, logits, known)
+
+
+def require_head(model: object) -> None:
+    """Raise unless a model says which class an image shows: towers alone, as `load_model` gives them, do not.
+
+    Raises:
+        CallError: tells how to make a classifier of them.
+    """
+    if isinstance(model, DualEncoder):
+        raise CallError(
+            f"{model.spec} has no head, so it knows no classes; expected a classifier. Write "
+            "vlm_models.zero_shot.zero_shot_classifier(model, benchmark.class_names, benchmark.templates)."
+        )
 
 
 def load_matching(path: Path | None, facts: Mapping[str, str]) -> Predictions | None:

@@ -1,6 +1,7 @@
 """Weight-space interpolation between two models, evaluated at every alpha in one pass over the images."""
 
 import copy
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from vlm_data.benchmark import EvaluationSet
 from vlm_data.errors import CallError
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
-from vlm_eval.prediction import file_stem, load_matching, mixture_hash, model_facts, set_facts
+from vlm_eval.prediction import file_stem, load_matching, mixture_hash, model_facts, require_head, set_facts
 from vlm_models.classifier import LINEAR, ZERO_SHOT, Classifier, LinearHead
 from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
 from vlm_models.weight_space import check_compatible, interpolate
@@ -97,7 +98,7 @@ def evaluate_interpolations(
     sets: Iterable[EvaluationSet],
     alphas: Sequence[float],
     *,
-    out: Path | None = None,
+    out: str | os.PathLike[str] | None = None,
     batch_size: int = EVALUATION_BATCH,
     progress: Progress = silent,
 ) -> Iterator[Predictions]:
@@ -116,14 +117,17 @@ def evaluate_interpolations(
         For every data set, one table per alpha; `meta["alpha"]` tells which.
 
     Raises:
+        CallError: if a model has no head, or the two answer different questions.
         CheckpointError: if the two models do not fit together.
     """
+    for model in (zero_shot, fine_tuned):
+        require_head(model)
     sets = list(sets)
     interpolation: Interpolation | None = None
     facts = _mixture_facts(zero_shot, fine_tuned, alphas)
     for evaluation in sets:
         metas = [{**fact, **set_facts(evaluation)} for fact in facts]
-        paths = [out / table_name(meta) if out else None for meta in metas]
+        paths = [Path(out) / table_name(meta) if out else None for meta in metas]
         found = [load_matching(path, meta) for path, meta in zip(paths, metas, strict=True)]
         tables = [table for table in found if table is not None]
         if len(tables) < len(metas):
