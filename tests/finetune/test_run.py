@@ -1,4 +1,6 @@
 import json
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -7,6 +9,7 @@ from vlm_finetune import open_run
 from vlm_finetune.errors import RecipeError, VlmFinetuneError
 from vlm_finetune.finetuning import default_out, finetune, prepare_run
 from vlm_finetune.recipe import parse
+from vlm_finetune.recipe_files import resolve
 from vlm_finetune.run import DONE, ENVIRONMENT, LOG, RECIPE, differing_keys, require_trained, start_run
 from vlm_finetune.run_log import RunLog, read_log
 from vlm_models.checkpoint import MANIFEST
@@ -167,6 +170,23 @@ class TestOpen:
             require_trained(run)
         (run.path / MANIFEST).touch()
         require_trained(run)
+
+
+class TestWhatARecipeMayBe:
+    TABLES: ClassVar = {"data": {"limit": 16}, "training": {"epochs": 0}, "evaluation": {"track": 0}}
+
+    @pytest.mark.parametrize("kind", [dict, str, Path])
+    def test_tables_and_files(self, tmp_path, kind):
+        path = tmp_path / "own.toml"
+        path.write_text(resolve(flags=self.TABLES).to_toml())
+        run = finetune(self.TABLES if kind is dict else kind(path), tmp_path / "run")
+        assert run.is_trained
+        assert differing_keys(run.recipe, resolve(flags=self.TABLES)) == []
+
+    def test_a_name_that_nothing_has(self, tmp_path):
+        with pytest.raises(CallError, match="Did you mean 'carot'"):
+            finetune("carott", tmp_path / "run")
+        assert not (tmp_path / "run").exists()
 
 
 class TestFinished:

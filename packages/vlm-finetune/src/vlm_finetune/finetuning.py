@@ -22,6 +22,7 @@ from vlm_finetune.devices import accelerator, check_precision
 from vlm_finetune.loop import Loop, diverged
 from vlm_finetune.method import Method, Phase
 from vlm_finetune.recipe import METHODS, DataSettings, Recipe
+from vlm_finetune.recipe_files import resolve
 from vlm_finetune.resume import Position, ResumePoints, newest_point
 from vlm_finetune.run import LOG, RESUME, Run, open_run, remove_unfinished, start_run
 from vlm_finetune.run_log import RunLog, read_log
@@ -76,7 +77,7 @@ def zero_shot_model(recipe: Recipe, benchmark: Benchmark, device: torch.device |
 
 
 def finetune(
-    recipe: Recipe,
+    recipe: Recipe | str | os.PathLike[str] | Mapping[str, Any],
     out: str | os.PathLike[str] | None = None,
     *,
     benchmark: Benchmark | None = None,
@@ -87,7 +88,8 @@ def finetune(
     """Fine-tune a model and leave a run directory; go on where an interrupted run of the same recipe stopped.
 
     Args:
-        recipe: all settings.
+        recipe: all settings; or the name of a shipped recipe, the path of a TOML file, or the tables that differ
+            from the shipped recipe for model, data and method, as on the command line.
         out: the run directory; `default_out(recipe)` if not given.
         benchmark: already loaded data of the recipe, to save loading it again.
         after_epoch: watches the model, see `EpochCallback`.
@@ -100,11 +102,11 @@ def finetune(
 
     Example:
         >>> import tempfile
-        >>> from vlm_finetune.recipe import parse
-        >>> recipe = parse({"training": {"epochs": 1}, "data": {"limit": 64}})
-        >>> finetune(recipe, tempfile.mkdtemp() + "/run").is_trained
+        >>> tables = {"training": {"epochs": 1}, "data": {"limit": 64}}
+        >>> finetune(tables, tempfile.mkdtemp() + "/run").is_trained
         True
     """
+    recipe = _resolved(recipe)
     run = prepare_run(recipe, out or default_out(recipe))
     if not run.is_trained:
         training = Training(run, benchmark or load_data(recipe), after_epoch, start_facts, progress)
@@ -115,6 +117,12 @@ def finetune(
     if PartialState().is_main_process:
         shutil.rmtree(run.path / RESUME, ignore_errors=True)
     return run
+
+
+def _resolved(recipe: Recipe | str | os.PathLike[str] | Mapping[str, Any]) -> Recipe:
+    if isinstance(recipe, Recipe):
+        return recipe
+    return resolve(flags=recipe) if isinstance(recipe, Mapping) else resolve(os.fspath(recipe))
 
 
 def prepare_run(recipe: Recipe, out: str | os.PathLike[str], overwrite: bool = False) -> Run:
