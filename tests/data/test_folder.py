@@ -155,6 +155,16 @@ def test_split_folders_without_class_folders(image_tree: Tree):
     assert "but no 'train' with class folders" in message
 
 
+@pytest.mark.parametrize("split", ["test", "valid"])
+@pytest.mark.parametrize("images", [names("{}"), []])
+def test_a_split_without_class_folders_is_not_drawn_instead(image_tree: Tree, split: str, images: list[str]):
+    folder = image_tree([*names("train/cat", "train/dog"), *(image.format(split) for image in images)])
+    (folder / split).mkdir(exist_ok=True)
+    assert refusal(folder).startswith(
+        f"{folder}/{split} has no class folders, unlike {folder}/train. Expected {split}/CLASS/*.jpg."
+    )
+
+
 def test_a_half_empty_folder(image_tree: Tree):
     folder = image_tree(names("train/cat", "train/dog", "train/owl"))
     shutil.rmtree(folder / "train" / "cat")

@@ -78,6 +78,12 @@ def _split_folders(folder: Path) -> dict[str, Path]:
             "Expected DIR/train/CLASS/*.jpg. Sort the images into class folders below train, "
             "or into DIR/CLASS to have the splits drawn."
         )
+    hollow = sorted(folders.keys() & SPLIT_WORDS.keys() - {path.name for path in found.values()}) if found else []
+    if hollow:  # drawing this split from train would leave out the images it was meant to have
+        raise DataLayoutError(
+            f"{folder / hollow[0]} has no class folders, unlike {found['train']}. "
+            f"Expected {hollow[0]}/CLASS/*.jpg. Sort its images so, or remove it to have the split drawn."
+        )
     shifts = _scan(folders[_SHIFTS])[0] if _SHIFTS in folders else []
     return {**(found or {"train": folder}), **{SHIFT_PREFIX + path.name: path for path in shifts}}
 
