@@ -3,9 +3,9 @@
 import dataclasses
 
 from torch import Tensor
-from torch.nn import functional
 
 from vlm_data.loading import Batch
+from vlm_finetune.losses import classification
 from vlm_finetune.method import Method
 from vlm_finetune.settings import within
 from vlm_models.classifier import Classifier
@@ -33,8 +33,8 @@ class FullFineTuning(Method):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return the (smoothed) cross-entropy of the batch."""
-        logits = self.model(batch.images).float()
-        return {"loss": functional.cross_entropy(logits, batch.labels, label_smoothing=self.config.label_smoothing)}
+        logits = self.model(batch.images)
+        return {"loss": classification(logits, batch.labels, label_smoothing=self.config.label_smoothing)}
 
 
 def build(model: Classifier, config: Config, total_steps: int) -> FullFineTuning:

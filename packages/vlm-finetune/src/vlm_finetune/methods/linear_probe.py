@@ -3,9 +3,9 @@
 import dataclasses
 
 from torch import Tensor
-from torch.nn import functional
 
 from vlm_data.loading import Batch
+from vlm_finetune.losses import classification
 from vlm_finetune.method import Method
 from vlm_finetune.settings import within
 from vlm_models.classifier import Classifier
@@ -34,8 +34,8 @@ class LinearProbe(Method):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return the (smoothed) cross-entropy of a batch whose `images` are raw features."""
-        logits = self.model.head(batch.images).float()
-        return {"loss": functional.cross_entropy(logits, batch.labels, label_smoothing=self.config.label_smoothing)}
+        logits = self.model.head(batch.images)
+        return {"loss": classification(logits, batch.labels, label_smoothing=self.config.label_smoothing)}
 
 
 def build(model: Classifier, config: Config, total_steps: int) -> LinearProbe:
