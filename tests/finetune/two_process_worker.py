@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from vlm_data import load_benchmark
 from vlm_finetune.devices import processes
@@ -25,7 +26,8 @@ def evaluate(folder, rank):
 
 def main(folder):
     """Run `<name>.toml` into the directory `<name>` for all recipes of a folder."""
-    with processes("cpu") as state:
+    without_gpu = not torch.accelerator.is_available()
+    with processes(None if without_gpu else "cpu") as state:  # two processes may not share one GPU
         for path in sorted(folder.glob("*.toml")):
             finetune(parse(load_recipe(path)), folder / path.stem)
         evaluate(folder, state.process_index)

@@ -27,7 +27,7 @@ def processes(device: str | None = None) -> Iterator[PartialState]:
         ...     state.num_processes, state.device.type
         (1, 'cpu')
     """
-    state = PartialState(cpu=_is_cpu(device))
+    state = process_state(device)
     try:
         yield state
         if _in_group():
@@ -36,6 +36,17 @@ def processes(device: str | None = None) -> Iterator[PartialState]:
         if _in_group():
             distributed.destroy_process_group()
             PartialState._reset_state()
+
+
+def process_state(device: str | None = None) -> PartialState:
+    """Return what Accelerate knows about the processes of this program; the first call decides on the device.
+
+    Without a GPU it has to be told so: it would start a process group and then take every process for the only one.
+
+    Raises:
+        CallError: if there is no such device.
+    """
+    return PartialState(cpu=_is_cpu(device))
 
 
 def _in_group() -> bool:
@@ -61,13 +72,14 @@ def accelerator(precision: str = "fp32") -> Accelerator:
         CallError: if the precision does not exist on this machine.
     """
     check_precision(precision)
+    process_state()
     AcceleratorState._reset_state()  # keeps the process group; a second training may use another precision
     return Accelerator(mixed_precision="no" if precision == "fp32" else precision, step_scheduler_with_optimizer=False)
 
 
 def _is_cpu(device: str | None) -> bool:
     if device is None:
-        return False
+        return not torch.accelerator.is_available()
     try:
         kind = torch.device(device)
     except RuntimeError as error:

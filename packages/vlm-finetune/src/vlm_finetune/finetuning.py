@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 
 from vlm_data import load_benchmark
 from vlm_data.benchmark import Benchmark
@@ -18,7 +17,7 @@ from vlm_data.dataset import UNLABELLED
 from vlm_data.errors import CallError
 from vlm_data.progress import Progress, silent
 from vlm_finetune.batches import FeatureBatches, ImageBatches, TrainingBatches
-from vlm_finetune.devices import accelerator, check_precision
+from vlm_finetune.devices import accelerator, check_precision, process_state
 from vlm_finetune.loop import Loop, diverged
 from vlm_finetune.method import Method, Phase
 from vlm_finetune.recipe import METHODS, DataSettings, Recipe
@@ -114,7 +113,7 @@ def finetune(
         if training.accelerator.is_main_process:
             save_model(model, run.path, method=recipe.method, epoch=training.position.best_epoch)
         training.accelerator.wait_for_everyone()
-    if PartialState().is_main_process:
+    if process_state().is_main_process:
         shutil.rmtree(run.path / RESUME, ignore_errors=True)
     return run
 
@@ -128,7 +127,7 @@ def _resolved(recipe: Recipe | str | os.PathLike[str] | Mapping[str, Any]) -> Re
 def prepare_run(recipe: Recipe, out: str | os.PathLike[str], overwrite: bool = False) -> Run:
     """Create or open the run directory (see `start_run`); with several processes the main one comes first."""
     check_precision(recipe.model.precision)
-    state = PartialState()
+    state = process_state()
     with state.main_process_first():
         run = start_run(recipe, out, overwrite and state.is_main_process)
         if state.is_main_process:  # the others are still waiting, so nobody is writing
