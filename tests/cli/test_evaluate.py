@@ -75,3 +75,9 @@ def test_auto_takes_the_best_alpha_on_validation(vlm, workplace, elsewhere):
     assert accuracy[answer["alpha"]] == max(accuracy.values())
     text = vlm(*call).out
     assert f"{answer['alpha']:g} *" in text and f"* chosen: {answer['alpha']:g}" in text
+
+
+def test_a_mixture_is_never_saved_over_a_run(vlm, workplace, elsewhere, tmp_path):
+    answer = vlm("interpolate", "tiny", RUN, *LIMIT, "--save", RUN.removeprefix("run:"), *elsewhere)
+    assert answer.code == 2 and "holds a run, whose weights would be lost" in answer.paragraph
+    assert not any(tmp_path.rglob("*.parquet"))

@@ -10,7 +10,16 @@ from vlm_finetune.errors import RecipeError, VlmFinetuneError
 from vlm_finetune.finetuning import default_out, finetune, prepare_run
 from vlm_finetune.recipe import parse
 from vlm_finetune.recipe_files import resolve
-from vlm_finetune.run import DONE, ENVIRONMENT, LOG, RECIPE, differing_keys, require_trained, start_run
+from vlm_finetune.run import (
+    DONE,
+    ENVIRONMENT,
+    LOG,
+    RECIPE,
+    check_save_folder,
+    differing_keys,
+    require_trained,
+    start_run,
+)
 from vlm_finetune.run_log import RunLog, read_log
 from vlm_models.checkpoint import MANIFEST
 
@@ -150,6 +159,24 @@ class TestOverwrite:
         (run.path / "predictions").symlink_to(tmp_path / "elsewhere")
         start_run(recipe("flyp"), run.path, overwrite=True)
         assert names(tmp_path / "elsewhere") == ["kept"]
+
+
+class TestSaveFolder:
+    def test_a_run_and_the_models_a_mixture_is_made_of_are_kept(self, tmp_path, recipe):
+        run = start_run(recipe(), tmp_path / "run")
+        with pytest.raises(CallError, match="holds a run, whose weights would be lost"):
+            check_save_folder(run.path)
+        with pytest.raises(CallError, match="holds one of the two models"):
+            check_save_folder(tmp_path / "run" / ".." / "saved", ["tiny", f"file:{tmp_path / 'saved'}"])
+
+    def test_a_file_in_its_place(self, tmp_path):
+        (tmp_path / "saved").write_text("")
+        with pytest.raises(CallError, match="is a file; expected a folder"):
+            check_save_folder(tmp_path / "saved")
+
+    def test_a_new_folder_and_that_of_an_earlier_mixture_will_do(self, tmp_path):
+        check_save_folder(tmp_path / "new", ["tiny", f"run:{tmp_path}/run"])
+        check_save_folder(tmp_path, ["tiny", "openclip:RN50"])
 
 
 class TestOpen:

@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -118,6 +119,25 @@ def start_run(recipe: Recipe, path: str | os.PathLike[str], overwrite: bool = Fa
     if not (folder / ENVIRONMENT).exists():  # also when a process was killed right here
         write_text(folder / ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
     return run
+
+
+def check_save_folder(path: str | os.PathLike[str], sources: Iterable[str] = ()) -> None:
+    """Raise unless a mixed model may be saved in a directory: never over a run, or over a model it is made of.
+
+    Args:
+        path: where the model shall go; a model that was saved there before is replaced.
+        sources: specs of the models it is made of.
+
+    Raises:
+        CallError: if what is there would be lost.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise CallError(f"{folder} is a file; expected a folder for the model. Choose another --save.")
+    saved = {Path(spec.partition(":")[2]).resolve() for spec in sources if spec.startswith(("run:", "file:"))}
+    if _is_run(folder) or folder.resolve() in saved:
+        what = "a run" if _is_run(folder) else "one of the two models"
+        raise CallError(f"{folder} holds {what}, whose weights would be lost. Choose another --save.")
 
 
 def remove_unfinished(path: str | os.PathLike[str]) -> None:

@@ -64,9 +64,12 @@ def command(
     from vlm_eval.sweep import Interpolation
     from vlm_finetune.devices import processes
     from vlm_finetune.finetuning import load_data_of
+    from vlm_finetune.run import check_save_folder
     from vlm_models import save_model
     from vlm_models.zero_shot import load_classifier
 
+    if save:
+        check_save_folder(save, (zero_shot, fine_tuned))
     with processes(device) as state:
         benchmark = load_data_of(
             (zero_shot, fine_tuned),
