@@ -163,7 +163,7 @@ def diverged(found: str, step: int, settings: TrainingSettings) -> DivergedError
         settings: of the phase.
     """
     return DivergedError(
-        f"{found} at optimiser step {step}. The last resume point and the best weights so far were kept. "
+        f"{found} at optimiser step {step}. What resume points and best weights there were before are kept. "
         f"Try a smaller --lr (it was {settings.lr:g}), a longer warm-up, gradient clipping "
         "(--set training.clip_norm=1.0) or --precision fp32, in a new --out."
     )
