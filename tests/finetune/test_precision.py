@@ -1,4 +1,5 @@
 import math
+import os
 
 import pytest
 import torch
@@ -102,6 +103,18 @@ class TestDevices:
     def test_the_cpu_is_always_there(self):
         with processes("cpu") as state:
             assert state.device.type == "cpu" and state.is_main_process
+
+    @pytest.mark.gpu
+    def test_the_device_is_the_one_that_was_asked_for_whatever_ran_before(self):
+        for device in ("cuda:0", "cpu", "cuda", "cpu"):
+            with processes(device) as state:
+                assert state.device.type == device.partition(":")[0]
+            assert "ACCELERATE_TORCH_DEVICE" not in os.environ
+
+    @pytest.mark.gpu
+    def test_fp16_on_the_cpu_of_a_machine_with_a_gpu(self):
+        with processes("cpu"), pytest.raises(CallError, match="precision fp16 needs a GPU"):
+            accelerator("fp16")
 
     def test_one_training_after_another_may_use_another_precision(self):
         assert accelerator("bf16").mixed_precision == "bf16"

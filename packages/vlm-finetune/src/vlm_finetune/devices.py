@@ -11,6 +11,9 @@ from torch import distributed
 
 from vlm_data.errors import CallError
 
+_ONE_GPU = "ACCELERATE_TORCH_DEVICE"
+"""Accelerate's own way to name one of several GPUs: an environment variable that it reads when it starts."""
+
 
 @contextlib.contextmanager
 def processes(device: str | None = None) -> Iterator[PartialState]:
@@ -27,6 +30,8 @@ def processes(device: str | None = None) -> Iterator[PartialState]:
         ...     state.num_processes, state.device.type
         (1, 'cpu')
     """
+    if not _in_group():
+        PartialState._reset_state()  # what ran before in this process may have used another device
     state = process_state(device)
     try:
         yield state
@@ -35,18 +40,25 @@ def processes(device: str | None = None) -> Iterator[PartialState]:
     finally:
         if _in_group():
             distributed.destroy_process_group()
-            PartialState._reset_state()
+        PartialState._reset_state()
 
 
 def process_state(device: str | None = None) -> PartialState:
-    """Return what Accelerate knows about the processes of this program; the first call decides on the device.
+    """Return what Accelerate knows about the processes of this program; the first call decides on their device.
 
     Without a GPU it has to be told so: it would start a process group and then take every process for the only one.
 
     Raises:
         CallError: if there is no such device.
     """
-    return PartialState(cpu=_is_cpu(device))
+    cpu, before = _is_cpu(device), os.environ.get(_ONE_GPU)
+    try:
+        if device is not None and torch.device(device).index is not None:
+            os.environ[_ONE_GPU] = device
+        return PartialState(cpu=cpu)
+    finally:
+        os.environ.pop(_ONE_GPU, None)
+        os.environ |= {_ONE_GPU: before} if before is not None else {}
 
 
 def _in_group() -> bool:
@@ -57,11 +69,13 @@ def check_precision(precision: str) -> None:
     """Raise unless this machine can train in a precision.
 
     Raises:
-        CallError: for fp16 without a GPU.
+        CallError: for fp16 on a CPU.
     """
-    if precision == "fp16" and not torch.cuda.is_available():
+    device = str(process_state().device)
+    if precision == "fp16" and device == "cpu":
         raise CallError(
-            "precision fp16 needs a GPU: its loss scaling does not exist on this machine. Use --precision bf16 or fp32."
+            f"precision fp16 needs a GPU: its loss scaling does not exist on the {device} used here. "
+            "Use --precision bf16 or fp32."
         )
 
 
@@ -87,6 +101,4 @@ def _is_cpu(device: str | None) -> bool:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(kind.type, False):
         raise CallError(f"this machine offers no {device!r} to PyTorch. Expected cpu here; see `vlm doctor`.")
-    if kind.type == "cuda" and kind.index is not None:
-        os.environ["ACCELERATE_TORCH_DEVICE"] = device  # Accelerate's own way to name one of several GPUs
     return kind.type == "cpu"
