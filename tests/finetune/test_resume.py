@@ -62,12 +62,12 @@ def test_stopped_and_started_again_it_is_the_same_model(method, train, tmp_path)
     # 12 steps per epoch; reports after 5, 10 and 12 of them, resume points after 5, 10 and at the end
     tables = {"training": {"epochs": 2, "batch_size": 8, "save_every": 5}, "data": {"augmentation": "crop"}}
     whole, events = train(method, tmp_path / "whole", **tables)
-    found, again = train_with_stops(train, tmp_path / "stopped", method, (1, 2, 3, 1, 2), **tables)
+    found, again = train_with_stops(train, tmp_path / "stopped", method, (2, 3), **tables)
     assert results(found) == results(whole)
     assert happened(again) == happened(events)
     steps = [(event["phase"], event["step"]) for event in again if event["event"] == "step"]
     assert steps == sorted(set(steps))
-    assert sum(event["event"] == "resume" for event in again) >= 3
+    assert sum(event["event"] == "resume" for event in again) == 2
 
 
 @pytest.fixture(scope="module")
