@@ -285,6 +285,12 @@ class TestData:
         _, events = train("flyp", benchmark=dataclasses.replace(digits, train=unlabelled))
         assert [event["event"] for event in events].count("step") == 9
 
+    def test_batches_that_cannot_be_cut_leave_a_directory_another_recipe_may_take(self, digits, tmp_path, recipe):
+        few = dataclasses.replace(digits, train=digits.train.select(range(3)))
+        with pytest.raises(CallError, match="3 training images cannot be cut into 4 micro-batches"):
+            finetune(recipe(training={"accumulation_steps": 4}), tmp_path / "run", benchmark=few)
+        assert finetune(recipe(), tmp_path / "run", benchmark=few).is_trained
+
     def test_images_with_neither_are_named(self, digits, tmp_path, recipe):
         unlabelled = dataclasses.replace(digits.train, labels=np.full(len(digits.train), -1))
         with pytest.raises(CallError, match=r"sample 'digits/\d+' of digits has neither a caption nor a label"):

@@ -127,6 +127,24 @@ class TestAgainstOpenClipItself:
             encoder.encode_text(encoder.tokenize(["a"])).square().sum().backward()
             assert not tower & {id(parameter) for parameter in encoder.parameters() if parameter.grad is not None}
 
+    @pytest.mark.parametrize("kind", ["CLIP", "CoCa", "SigLIP"])
+    def test_idle_parameters_are_those_that_nothing_depends_on(self, kind):
+        encoder = in_memory(VIT)
+        if kind == "CoCa":
+            decoder = open_clip.coca_model.MultimodalCfg(context_length=8, width=16, heads=2, layers=1)
+            pooling = {"attentional_pool": True, "attn_pooler_heads": 2, "attn_pooler_queries": 4}
+            parts = open_clip.CLIPTextCfg(**TEXT, embed_cls=True), open_clip.CLIPVisionCfg(**VIT, **pooling)
+            encoder.clip = open_clip.CoCa(12, decoder, *parts)
+        elif kind == "SigLIP":
+            parts = open_clip.CLIPVisionCfg(**VIT), open_clip.CLIPTextCfg(**TEXT)
+            encoder.clip = open_clip.CustomTextCLIP(12, *parts, init_logit_bias=-10.0)
+        tokens = torch.tensor([[1, 5, 49, 0, 0, 0, 0, 0], [1, 7, 9, 49, 0, 0, 0, 0]])
+        features = encoder.encode_image(torch.randn(2, 3, 32, 32)), encoder.encode_text(tokens)
+        (sum(part.square().sum() for part in features) + encoder.logit_scale).backward()
+        idle = {id(parameter) for parameter in encoder.idle_parameters()}
+        assert {id(p) for p in encoder.parameters() if p.grad is None} == idle
+        assert bool(idle) is (kind != "CLIP")
+
     def test_preprocessing_is_that_of_the_architecture(self, small):
         config = open_clip.get_model_preprocess_cfg(small.clip)
         assert small.preprocess == Preprocess(224, config["mean"], config["std"], "bicubic", "shortest")

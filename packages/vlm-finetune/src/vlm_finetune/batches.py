@@ -30,8 +30,12 @@ class TrainingBatches(Protocol):
         ...
 
 
-def _micro_order(n: int, settings: TrainingSettings, epoch: int, first_step: int) -> list[list[int]]:
-    """Return index lists of this process, `accumulation_steps` per optimiser step."""
+def micro_order(n: int, settings: TrainingSettings, epoch: int = 0, first_step: int = 0) -> list[list[int]]:
+    """Return index lists of this process, `accumulation_steps` per optimiser step.
+
+    Raises:
+        CallError: if there are fewer images than micro-batches, or a micro-batch cannot be shared by all processes.
+    """
     rank, world = process_place()
     batch_size = min(settings.batch_size, n)
     if batch_size < settings.accumulation_steps:
@@ -65,7 +69,7 @@ class ImageBatches:
         return training_batches(
             self.dataset,
             self.preprocess,
-            _micro_order(len(self.dataset), self.settings, epoch, first_step),
+            micro_order(len(self.dataset), self.settings, epoch, first_step),
             seed=self.settings.seed,
             epoch=epoch,
             augmentation=self.augmentation,
@@ -88,6 +92,6 @@ class FeatureBatches:
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yield the micro-batches of an epoch, see `TrainingBatches`."""
-        for indices in _micro_order(len(self.labels), self.settings, epoch, first_step):
+        for indices in micro_order(len(self.labels), self.settings, epoch, first_step):
             rows = torch.tensor(indices)
             yield Batch(rows, self.features[rows], self.labels[rows])

@@ -16,7 +16,7 @@ from vlm_data.captions import Captioner
 from vlm_data.dataset import UNLABELLED
 from vlm_data.errors import CallError
 from vlm_data.progress import Progress, silent
-from vlm_finetune.batches import FeatureBatches, ImageBatches, TrainingBatches
+from vlm_finetune.batches import FeatureBatches, ImageBatches, TrainingBatches, micro_order
 from vlm_finetune.devices import accelerator, check_precision, process_state
 from vlm_finetune.loop import Loop, diverged
 from vlm_finetune.method import Method, Phase
@@ -272,6 +272,7 @@ def _check_data(method: Method, phase: Phase, benchmark: Benchmark, chooses_alph
             f"alpha cannot be chosen on {benchmark.name}: none of its validation images has a label. "
             "Expected some, or a fixed weight, such as --alpha 0.5."
         )
+    micro_order(len(benchmark.train), phase.training)  # batches that cannot be cut or shared are refused here
     unlabelled = int((benchmark.train.labels == UNLABELLED).sum())
     if method.needs_labels and unlabelled:
         raise CallError(

@@ -81,6 +81,14 @@ class Method(nn.Module, ABC):
             for parameter in module.parameters():
                 parameter.requires_grad_(True)
 
+    def release_towers(self) -> None:
+        """Let both towers and the logit scale be trained, and nothing that a contrastive loss does not depend on.
+
+        DDP waits for the gradient of every parameter that asks for one.
+        """
+        self.release(self.model.encoder)
+        freeze(self.model.encoder.idle_parameters())
+
     def train_head(self) -> None:
         """Let the head be trained; it is no longer a function of the text tower."""
         self.release(self.model.head)

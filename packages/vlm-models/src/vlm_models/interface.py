@@ -2,7 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxtyping import Float, Int64
@@ -62,6 +62,10 @@ class DualEncoder(nn.Module, ABC):
     @abstractmethod
     def image_tower(self) -> nn.Module:
         """Return the module that holds every parameter used by `encode_image` and none used by `encode_text`."""
+
+    def idle_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield parameters that neither features nor the logit scale depend on, such as a decoder of captions."""
+        return iter(())
 
     def projections(self) -> tuple[Float[Tensor, "width d"], Float[Tensor, "text_width d"]]:
         """Return the last linear maps of the image and the text tower, embedding dimension last.

@@ -1,6 +1,6 @@
 """Models of the open_clip library behind the house's protocol."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -57,6 +57,12 @@ class OpenClipEncoder(DualEncoder):
     def image_tower(self) -> nn.Module:
         """Return open_clip's visual module."""
         return self.clip.visual
+
+    def idle_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the caption decoder of CoCa and the logit bias of SigLIP."""
+        for name, parameter in self.clip.named_parameters():
+            if name == "logit_bias" or name.startswith("text_decoder."):
+                yield parameter
 
     def projections(self) -> tuple[Float[Tensor, "width d"], Float[Tensor, "text_width d"]]:
         """Return the last linear maps of both towers, embedding dimension last (see `DualEncoder.projections`)."""

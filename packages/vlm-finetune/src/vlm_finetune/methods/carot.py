@@ -64,7 +64,7 @@ class Carot(Method):
         super().__init__(model)
         self.config = config
         self.encode = PairEncoder()
-        self.release(model.encoder)
+        self.release_towers()
         model.encoder.projections()  # an architecture without them is refused before anything is trained
         self.momentum = MomentumSchedule(
             total_steps,

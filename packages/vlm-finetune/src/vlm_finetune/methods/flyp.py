@@ -33,7 +33,7 @@ class Flyp(Method):
         super().__init__(model)
         self.config = config
         self.encode = PairEncoder()
-        self.release(model.encoder)
+        self.release_towers()
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return the contrastive loss of the batch."""
