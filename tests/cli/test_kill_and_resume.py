@@ -90,6 +90,7 @@ def test_killed_twice(vlm, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("method", ["carot", "lp-ft"])
 def test_killed_at_ten_random_moments(vlm, tmp_path, method):
     check(vlm, tmp_path, ("finetune", "--epochs", "4", "--method", method, *SETTINGS, *FEW), kills=10, seed=len(method))
