@@ -31,15 +31,19 @@ def progress_of(run: Path) -> int:
 
 
 def kill_at(folder: Path, arguments: Sequence[str], progress: int, delay: float) -> None:
-    """Start the command and kill it `delay` seconds after the run has come so far."""
+    """Start the command, and once it is past its imports kill it `delay` seconds after the run has come so far."""
     process = subprocess.Popen(
         [sys.executable, "-m", "vlm_cli", *arguments],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        text=True,
     )
+    assert process.stderr
     try:
+        while not process.stderr.readline().startswith("loading "):
+            assert process.poll() is None
         end = time.monotonic() + 120
         while process.poll() is None and progress_of(folder / "run") < progress:
             assert time.monotonic() < end, "waited too long"
@@ -49,7 +53,7 @@ def kill_at(folder: Path, arguments: Sequence[str], progress: int, delay: float)
         process.send_signal(signal.SIGKILL)
     finally:
         process.kill()
-        said = process.communicate()[1].decode()
+        said = process.communicate()[1]
     assert process.returncode == -signal.SIGKILL, f"ended by itself: {said[-2000:]}"
 
 
@@ -74,7 +78,7 @@ def check(vlm, tmp_path: Path, arguments: Sequence[str], kills: int, seed: int) 
     rng = random.Random(seed)
     total = progress_of(whole / "run")
     for moment in sorted(rng.randrange(int(0.95 * total)) for _ in range(kills)):
-        kill_at(killed, arguments, moment, rng.uniform(0, 0.3))
+        kill_at(killed, arguments, moment, rng.uniform(0, 0.5))
     with contextlib.chdir(killed):
         found = vlm(*arguments)
     assert found.code == 0, found.err
