@@ -30,6 +30,7 @@ from vlm_models import load_encoder, save_model
 from vlm_models.checkpoint import load_state, read_weights, write_weights
 from vlm_models.classifier import Classifier
 from vlm_models.inference import image_features
+from vlm_models.spec import parse_spec
 from vlm_models.zero_shot import zero_shot_classifier
 
 EpochCallback = Callable[[Classifier, bool], tuple[dict[str, Any], list[dict[str, Any]]]]
@@ -55,7 +56,7 @@ def load_data_of(specs: Iterable[str], **given: Any) -> Benchmark:
         >>> load_data_of(["tiny"], limit=5).name
         'digits'
     """
-    runs = [open_run(spec.removeprefix("run:")).recipe.data for spec in specs if spec.startswith("run:")]
+    runs = [open_run(parts.source).recipe.data for parts in map(parse_spec, specs) if parts.family == "run"]
     wanted = {name: value for name, value in given.items() if value is not None}
     own = dataclasses.replace(runs[0], limit=0) if runs else DataSettings()
     if wanted.get("name", own.name) != own.name:

@@ -134,7 +134,7 @@ def check_save_folder(path: str | os.PathLike[str], sources: Iterable[str] = ())
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise CallError(f"{folder} is a file; expected a folder for the model. Choose another --save.")
-    saved = {Path(spec.partition(":")[2]).resolve() for spec in sources if spec.startswith(("run:", "file:"))}
+    saved = {folder.resolve() for folder in map(saved_folder, sources) if folder}
     if _is_run(folder) or folder.resolve() in saved:
         what = "a run" if _is_run(folder) else "one of the two models"
         raise CallError(f"{folder} holds {what}, whose weights would be lost. Choose another --save.")

@@ -6,6 +6,7 @@ from vlm_data.errors import CallError, unknown_name
 from vlm_data.registry import Registry
 from vlm_models.classifier import Classifier
 from vlm_models.interface import DualEncoder, FamilyInfo
+from vlm_models.spec import changed_preprocess, parse_spec, split_options
 
 REGISTRY = Registry("vlm_models.families", "model family")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -20,23 +21,31 @@ def load_model(spec: str, device: torch.device | str = "cpu", precision: str = "
     """Load a model from its spec, in evaluation mode.
 
     Args:
-        spec: `FAMILY` or `FAMILY:SOURCE`. `run:` and `file:` give back what was saved, a classifier if it had a head.
+        spec: `FAMILY`, `FAMILY:SOURCE` or `FAMILY:SOURCE,key=value` (see `vlm_models.spec`). `run:` and `file:` give
+            back what was saved, a classifier if it had a head.
         device: where to put it.
         precision: type of the floating-point weights, `fp32`, `bf16` or `fp16`; a head stays in single precision.
 
     Raises:
-        CallError: for an unknown family, architecture, tag or precision; the nearest valid name is offered.
+        CallError: for an unknown family, architecture, tag, option or precision; the nearest valid name is offered.
         CheckpointError: if weights do not fit.
 
     Example:
         >>> load_model("tiny").embedding_dim
         64
+        >>> load_model("tiny,resize=squash").preprocess.resize
+        'squash'
     """
     if precision not in PRECISIONS:
         raise unknown_name("precision", precision, PRECISIONS)
-    family, _, source = spec.partition(":")
-    model = REGISTRY.load(family).load(source)
-    (model.encoder if isinstance(model, Classifier) else model).to(dtype=PRECISIONS[precision])
+    parts = parse_spec(spec)
+    family = REGISTRY.load(parts.family)
+    own, common = split_options(parts, family.INFO.options)
+    model = family.load(parts.source, **own)
+    encoder = model.encoder if isinstance(model, Classifier) else model
+    encoder.preprocess = changed_preprocess(encoder.preprocess, common)
+    encoder.spec = spec
+    encoder.to(dtype=PRECISIONS[precision])
     return model.to(device).eval()
 
 

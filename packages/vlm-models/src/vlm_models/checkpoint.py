@@ -113,6 +113,7 @@ def save_model(model: DualEncoder | Classifier, directory: str | os.PathLike[str
             "templates": list(model.templates),
             "templates_hash": list_hash(model.templates),
         }
+    encoder.write_files(folder)
     write_weights(state, folder / WEIGHTS)
     write_text(folder / MANIFEST, json.dumps(manifest | facts, indent=2) + "\n")
     return folder
@@ -149,7 +150,7 @@ def load_saved(directory: str, spec: str) -> DualEncoder | Classifier:
     """
     manifest = read_manifest(directory)
     try:
-        model = _build(manifest)
+        model = _build(manifest, Path(directory))
     except (LookupError, TypeError, ValueError, AttributeError, CallError) as error:
         raise CheckpointError(
             f"{Path(directory) / MANIFEST} does not describe a model that this version can build: "
@@ -166,9 +167,9 @@ def load_saved(directory: str, spec: str) -> DualEncoder | Classifier:
     return model
 
 
-def _build(manifest: Mapping[str, Any]) -> DualEncoder | Classifier:
+def _build(manifest: Mapping[str, Any], directory: Path) -> DualEncoder | Classifier:
     architecture = manifest["architecture"]
-    encoder: DualEncoder = REGISTRY.load(architecture["family"]).build(architecture)
+    encoder: DualEncoder = REGISTRY.load(architecture["family"]).build(architecture, directory)
     values = manifest["preprocessing"]
     encoder.preprocess = Preprocess(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
     if "head" not in manifest:

@@ -1,16 +1,16 @@
 """What a model is, as plain values: for people, and for programs that read JSON."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from vlm_data.text import list_hash
 from vlm_models.catalog import load_model
-from vlm_models.checkpoint import MANIFEST, read_manifest, weights_hash
+from vlm_models.checkpoint import read_manifest, weights_hash
 from vlm_models.classifier import Classifier
 from vlm_models.interface import DualEncoder, parameter_count
+from vlm_models.spec import saved_folder
 
 _SAVED_FACTS = ("base", "method", "epoch", "alpha", "ends")
 
@@ -44,8 +44,8 @@ def describe(spec: str) -> dict[str, Any]:
             "templates": list(model.templates),
             "templates_hash": list_hash(model.templates),
         }
-    folder = Path(spec.partition(":")[2])
-    if (folder / MANIFEST).is_file():
+    folder = saved_folder(spec)
+    if folder:
         manifest = read_manifest(folder)
         facts["saved"] = {key: manifest[key] for key in _SAVED_FACTS if key in manifest}
     return facts

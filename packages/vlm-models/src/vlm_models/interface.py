@@ -1,8 +1,9 @@
-"""What every dual encoder offers, whatever library its towers come from."""
+"""What every model offers, whatever library its towers come from."""
 
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float, Int64
@@ -10,6 +11,10 @@ from torch import Tensor, nn
 
 from vlm_data.errors import CallError
 from vlm_data.preprocess import Preprocess
+from vlm_models.capabilities import require
+
+PARAMETER_GROUPS = ("vision", "text", "fusion", "vision projection", "text projection", "logit")
+"""The parts `DualEncoder.parameter_groups` sorts parameters into."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +24,45 @@ class FamilyInfo:
     Attributes:
         summary: one sentence.
         spec: how the user writes a model of this family.
-        capabilities: what its models can do, for example `image`, `text`.
+        capabilities: what its models can do, names of `vlm_models.capabilities`; one model may do less.
+        options: keys that may follow the source in a spec, `FAMILY:SOURCE,key=value`; the preprocessing options of
+            `vlm_models.spec` are understood by every family.
+        licence: of its weights where all have the same, for example `Apache-2.0`.
     """
 
     summary: str
     spec: str
     capabilities: tuple[str, ...] = ("image", "text")
+    options: tuple[str, ...] = ()
+    licence: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class VisionOutput:
+    """What an image tower says before its projection.
+
+    Attributes:
+        tokens: prefix tokens (class, registers), then patches row by row; after the tower's final norm.
+        pooled: the vector that is projected to the image feature.
+        prefix_tokens: how many tokens stand before the patches.
+        grid: rows and columns of patches.
+    """
+
+    tokens: Float[Tensor, "n tokens width"]
+    pooled: Float[Tensor, "n width"]
+    prefix_tokens: int
+    grid: tuple[int, int]
+
+    @property
+    def patches(self) -> Float[Tensor, "n rows columns width"]:
+        """The patch tokens in their places.
+
+        Example:
+            >>> import torch
+            >>> VisionOutput(torch.zeros(2, 7, 5), torch.zeros(2, 5), 1, (2, 3)).patches.shape
+            torch.Size([2, 2, 3, 5])
+        """
+        return self.tokens[:, self.prefix_tokens :].unflatten(1, self.grid)
 
 
 class DualEncoder(nn.Module, ABC):
@@ -35,12 +73,16 @@ class DualEncoder(nn.Module, ABC):
         architecture: JSON-able description from which the family builds the same modules again.
         preprocess: size and normalisation of its images.
         embedding_dim: d, the size of the shared space.
+        capabilities: what this model can do, names of `vlm_models.capabilities`.
+        logit_bias: b in `scale * cosine + b` of models trained with a sigmoid loss; None for a softmax loss.
     """
 
     spec: str
     architecture: Mapping[str, Any]
     preprocess: Preprocess
     embedding_dim: int
+    capabilities: frozenset[str] = frozenset({"image", "text"})
+    logit_bias: Float[Tensor, ""] | None = None
 
     @abstractmethod
     def encode_image(self, images: Tensor) -> Float[Tensor, "n d"]:
@@ -48,11 +90,11 @@ class DualEncoder(nn.Module, ABC):
 
     @abstractmethod
     def encode_text(self, tokens: Int64[Tensor, "n length"]) -> Float[Tensor, "n d"]:
-        """Return raw (not normalised) text features."""
+        """Return raw (not normalised) text features; what is padding follows from the ids."""
 
     @abstractmethod
     def tokenize(self, texts: Sequence[str]) -> Int64[Tensor, "n length"]:
-        """Return token ids on the CPU, padded or cut to the context length."""
+        """Return token ids on the CPU, padded or cut to one length."""
 
     @property
     @abstractmethod
@@ -62,6 +104,23 @@ class DualEncoder(nn.Module, ABC):
     @abstractmethod
     def image_tower(self) -> nn.Module:
         """Return the module that holds every parameter used by `encode_image` and none used by `encode_text`."""
+
+    @abstractmethod
+    def parameter_group(self, name: str) -> str:
+        """Return which of `PARAMETER_GROUPS` a parameter belongs to, by its full name."""
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return all parameters, each in one of `PARAMETER_GROUPS`.
+
+        Example:
+            >>> from vlm_models import load_encoder
+            >>> {group: len(found) for group, found in load_encoder("tiny").parameter_groups().items()}
+            {'vision': 55, 'text': 28, 'fusion': 0, 'vision projection': 1, 'text projection': 1, 'logit': 1}
+        """
+        groups: dict[str, list[nn.Parameter]] = {group: [] for group in PARAMETER_GROUPS}
+        for name, parameter in self.named_parameters():
+            groups[self.parameter_group(name)].append(parameter)
+        return groups
 
     def idle_parameters(self) -> Iterator[nn.Parameter]:
         """Yield parameters that neither features nor the logit scale depend on, such as a decoder of captions."""
@@ -76,6 +135,77 @@ class DualEncoder(nn.Module, ABC):
         raise CallError(
             f"{self.spec} has no linear projections; methods that regularise them, such as carot, need another model."
         )
+
+    def vision_tokens(self, images: Tensor) -> VisionOutput:
+        """Return the tokens of the image tower.
+
+        Raises:
+            CapabilityError: if it has none.
+        """
+        raise require(self, "tokens")
+
+    def attention_modules(self, tower: str) -> Sequence[nn.Module]:
+        """Return the attention modules of a tower, first layer first, for `vlm_models.attention`.
+
+        Args:
+            tower: `vision`, `text`, `cross` (text looks at image) or `pooling` (the head that pools patch tokens).
+
+        Raises:
+            CapabilityError: if there is no such attention.
+        """
+        raise require(self, f"{tower} attention")
+
+    def adapter_targets(self) -> str:
+        """Return a regular expression of the full names of the linear maps that low-rank adapters go to.
+
+        Raises:
+            CapabilityError: if none are known for this architecture.
+        """
+        raise require(self, "adapters")
+
+    def write_files(self, directory: Path) -> None:
+        """Write what `build` needs beside weights and `model.json`, such as a tokenizer."""
+
+
+class MatchingModel(DualEncoder):
+    """A dual encoder whose further layers look at an image and a text together, and say whether they match."""
+
+    @abstractmethod
+    def match(
+        self, vision: VisionOutput, tokens: Int64[Tensor, "n length"]
+    ) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n length width"]]:
+        """Return matching logits of image i with text i (column 1 = they match), and the fused text states.
+
+        Args:
+            vision: of the images, from `vision_tokens`; one image may serve many texts without being encoded again.
+            tokens: from `tokenize`.
+        """
+
+
+class GenerativeModel(nn.Module, ABC):
+    """A model that answers in words about an image.
+
+    Attributes:
+        spec: the model spec it was loaded from.
+        capabilities: what it can do.
+    """
+
+    spec: str
+    capabilities: frozenset[str] = frozenset({"generation"})
+
+    @abstractmethod
+    def prepare(self, images: Sequence[Any], prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Return the model's inputs for images with their prompts."""
+
+    @abstractmethod
+    def generate(self, inputs: Mapping[str, Tensor], max_new_tokens: int) -> list[str]:
+        """Return one answer per row, by greedy decoding."""
+
+    @abstractmethod
+    def score_continuations(
+        self, inputs: Mapping[str, Tensor], continuations: Sequence[str]
+    ) -> Float[Tensor, "n continuations"]:
+        """Return the sum of log probabilities of every continuation after every row."""
 
 
 def parameter_count(module: nn.Module) -> int:

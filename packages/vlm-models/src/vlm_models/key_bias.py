@@ -11,7 +11,9 @@ def silence_key_biases(model: nn.Module) -> None:
     backpropagation computes for b is rounding noise. Adam divides by the size of the gradient and makes full steps of
     it, other ones for each way to cut a batch: two processes would end with other weights than one.
 
-    Covers `nn.MultiheadAttention` and the attention pooling of CLIP's ResNets. Weight decay still acts on the bias.
+    Covers `nn.MultiheadAttention`, the attention pooling of CLIP's ResNets, and attention of timm, BERT and
+    transformers, whose maps are called `qkv`, `key` or `k_proj`; not for
+    rotary positions, which turn the bias by position and so give it an effect. Weight decay still acts on the bias.
 
     Example:
         >>> attention = nn.MultiheadAttention(2, 1)
@@ -26,12 +28,19 @@ def silence_key_biases(model: nn.Module) -> None:
             if module.in_proj_bias is not None and module.in_proj_bias.requires_grad:
                 module.in_proj_bias.register_hook(_without_keys)
             continue
-        keys = getattr(module, "k_proj", None)
-        if isinstance(keys, nn.Linear) and keys.bias is not None and keys.bias.requires_grad:
-            keys.bias.register_hook(torch.zeros_like)
+        if not isinstance(getattr(module, "k_norm", None), nn.Identity | None):
+            continue  # a norm between bias and product: the bias has an effect
+        for name, silence in _MAPS.items():
+            bias = getattr(getattr(module, name, None), "bias", None)
+            if isinstance(bias, nn.Parameter) and bias.requires_grad:
+                bias.register_hook(silence)
 
 
 def _without_keys(gradient: Tensor) -> Tensor:
     """Zero the middle third of the gradient of (query, key, value) biases."""
     query, key, value = gradient.chunk(3)
     return torch.cat((query, torch.zeros_like(key), value))
+
+
+_MAPS = {"qkv": _without_keys, "key": torch.zeros_like, "k_proj": torch.zeros_like}
+"""Linear maps with keys among their outputs, by the names libraries give them."""

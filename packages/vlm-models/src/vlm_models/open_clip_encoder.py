@@ -8,8 +8,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from vlm_data.preprocess import Preprocess
-from vlm_models.interface import DualEncoder
+from vlm_models import open_clip_towers as towers
+from vlm_models.capabilities import require
+from vlm_models.interface import DualEncoder, VisionOutput
 from vlm_models.key_bias import silence_key_biases
+from vlm_models.token_ids import check_ids
 
 
 class OpenClipEncoder(DualEncoder):
@@ -34,12 +37,16 @@ class OpenClipEncoder(DualEncoder):
         self.architecture = architecture
         self.preprocess = preprocess
         self.embedding_dim = embedding_dim
+        self.capabilities = towers.capabilities(self.clip)
+        self._vocabulary_size = towers.vocabulary_size(self.clip)
         silence_key_biases(clip)
 
     def encode_image(self, images: Tensor) -> Float[Tensor, "n d"]:
         """Return raw image features; uint8 images are normalised first."""
-        pixels = self.preprocess.normalise(images).to(self.clip.logit_scale.dtype)
-        return self.clip.encode_image(pixels)
+        return self.clip.encode_image(self._pixels(images))
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        return self.preprocess.normalise(images).to(self.clip.logit_scale.dtype)
 
     def encode_text(self, tokens: Int64[Tensor, "n length"]) -> Float[Tensor, "n d"]:
         """Return raw text features."""
@@ -47,12 +54,18 @@ class OpenClipEncoder(DualEncoder):
 
     def tokenize(self, texts: Sequence[str]) -> Int64[Tensor, "n length"]:
         """Return token ids padded or cut to the context length."""
-        return self.tokenizer(list(texts))
+        return check_ids(self.tokenizer(list(texts)), self._vocabulary_size, self.spec)
 
     @property
     def logit_scale(self) -> Float[Tensor, ""]:
         """The multiplicative scale, `exp` of the stored parameter."""
         return self.clip.logit_scale.exp().squeeze()
+
+    @property
+    def logit_bias(self) -> Float[Tensor, ""] | None:  # type: ignore[override]
+        """The bias of SigLIP's sigmoid loss, None for other models."""
+        bias = getattr(self.clip, "logit_bias", None)
+        return None if bias is None else bias.squeeze()
 
     def image_tower(self) -> nn.Module:
         """Return open_clip's visual module."""
@@ -63,6 +76,10 @@ class OpenClipEncoder(DualEncoder):
         for name, parameter in self.clip.named_parameters():
             if name == "logit_bias" or name.startswith("text_decoder."):
                 yield parameter
+
+    def parameter_group(self, name: str) -> str:
+        """Return the part of the model a parameter belongs to."""
+        return towers.parameter_group(name.removeprefix("clip."))
 
     def projections(self) -> tuple[Float[Tensor, "width d"], Float[Tensor, "text_width d"]]:
         """Return the last linear maps of both towers, embedding dimension last (see `DualEncoder.projections`)."""
@@ -77,6 +94,23 @@ class OpenClipEncoder(DualEncoder):
         if image_map is None or text_map is None:
             return super().projections()
         return image_map, text_map
+
+    def vision_tokens(self, images: Tensor) -> VisionOutput:
+        """Return the tokens of the image tower; of a convolutional one, the cells of its last feature map."""
+        if "tokens" not in self.capabilities:
+            raise require(self, "tokens")
+        return towers.vision_tokens(self.clip.visual, self._pixels(images))
+
+    def attention_modules(self, tower: str) -> Sequence[nn.Module]:
+        """Return the attention modules of a tower, first layer first."""
+        found = towers.attention_modules(self.clip, tower)
+        if not found:
+            raise require(self, f"{tower} attention")
+        return found
+
+    def adapter_targets(self) -> str:
+        """Return where low-rank adapters go: attention and MLP of both towers."""
+        return towers.ADAPTER_TARGETS
 
 
 def _linear_map(*candidates: object) -> Tensor | None:

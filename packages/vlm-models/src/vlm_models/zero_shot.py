@@ -36,7 +36,7 @@ def head_weights(text_features: Float[Tensor, "c t d"], logit_scale: Float[Tenso
 
 @torch.no_grad()
 def zero_shot_head(model: DualEncoder, class_names: Sequence[str], templates: Sequence[str]) -> LinearHead:
-    """Build the zero-shot head of a model: weight `head_weights`, bias zero.
+    """Build the zero-shot head of a model: weight `head_weights`, bias the logit bias of a sigmoid model, else zero.
 
     Every prompt is encoded once, in batches over all classes.
 
@@ -57,7 +57,8 @@ def zero_shot_head(model: DualEncoder, class_names: Sequence[str], templates: Se
     features = torch.cat([model.encode_text(part.to(device)).float() for part in tokens.split(_TEXT_BATCH)])
     model.train(was_training)
     weight = head_weights(features.view(len(class_names), len(templates), -1), model.logit_scale)
-    return LinearHead(weight)
+    bias = None if model.logit_bias is None else model.logit_bias.detach().float().expand(len(class_names))
+    return LinearHead(weight, bias)
 
 
 def zero_shot_classifier(model: DualEncoder, class_names: Sequence[str], templates: Sequence[str]) -> Classifier:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import open_clip
@@ -18,7 +19,11 @@ from vlm_models.open_clip_encoder import OpenClipEncoder
 from vlm_models.open_clip_loading import cache_if_unreachable, download, first_sentence, load_file, unavailable
 from vlm_models.open_clip_weights import open_clip_variants
 
-INFO = FamilyInfo("Every architecture and pretrained tag of open_clip.", "openclip:ARCH/TAG")
+INFO = FamilyInfo(
+    "Every architecture and pretrained tag of open_clip.",
+    "openclip:ARCH/TAG",
+    ("image", "text", "tokens", "vision attention", "text attention", "pooling attention", "adapters"),
+)
 variants = open_clip_variants
 """What `vlm_models.variants.family_variants` asks a family for."""
 _WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".npz", ".npy")
@@ -50,7 +55,7 @@ def load(source: str) -> OpenClipEncoder:
     return encoder
 
 
-def build(architecture: Mapping[str, Any]) -> OpenClipEncoder:
+def build(architecture: Mapping[str, Any], directory: Path | None = None) -> OpenClipEncoder:
     """Build the modules that `architecture` describes, weights to be loaded afterwards."""
     return _create(architecture, f"openclip:{architecture['name']}", {})
 

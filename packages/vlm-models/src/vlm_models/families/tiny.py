@@ -1,6 +1,7 @@
 """The `tiny` model: a CLIP of 0.36 M parameters whose weights ship with the package; it reads digits."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from vlm_data.errors import CallError
@@ -9,7 +10,12 @@ from vlm_models.interface import FamilyInfo
 from vlm_models.open_clip_encoder import OpenClipEncoder
 from vlm_models.tiny import PREPROCESS, build_clip, build_tokenizer, shipped_config, shipped_weights
 
-INFO = FamilyInfo("A 0.36 M parameter CLIP that reads digits; its weights ship with the package.", "tiny")
+INFO = FamilyInfo(
+    "A 0.36 M parameter CLIP that reads digits; its weights ship with the package.",
+    "tiny",
+    ("image", "text", "tokens", "vision attention", "text attention", "adapters"),
+    licence="Apache-2.0",
+)
 
 
 def load(source: str) -> OpenClipEncoder:
@@ -21,7 +27,7 @@ def load(source: str) -> OpenClipEncoder:
     return model
 
 
-def build(architecture: Mapping[str, Any]) -> OpenClipEncoder:
+def build(architecture: Mapping[str, Any], directory: Path | None = None) -> OpenClipEncoder:
     """Build the modules with random weights, to be loaded afterwards."""
     config = architecture["config"]
     return OpenClipEncoder(

@@ -1,0 +1,102 @@
+"""What the towers of open_clip have in common, though three libraries write them: tokens, attention, parts."""
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from vlm_models.interface import VisionOutput
+
+ADAPTER_TARGETS = (
+    r".*(resblocks\.\d+\.(attn|mlp\.c_fc|mlp\.c_proj)|trunk\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.fc[12])"
+    r"|layers?\.\d+\..*\.(query|key|value|[qkv]_proj|[qkv]))"
+)
+"""Attention and MLP of open_clip's own blocks, of timm's vision transformers, and attention of Hugging Face's text."""
+
+
+def capabilities(clip: Any) -> frozenset[str]:
+    """Return what an open_clip model can do, read off its modules."""
+    found = {"image", "text"}
+    if _is_transformer(clip.visual) or _is_timm_transformer(clip.visual) or hasattr(clip.visual, "attnpool"):
+        found.add("tokens")
+    found |= {f"{tower} attention" for tower in ("vision", "text", "pooling") if attention_modules(clip, tower)}
+    if "vision attention" in found or "text attention" in found:
+        found.add("adapters")
+    return frozenset(found)
+
+
+def _is_transformer(visual: nn.Module) -> bool:
+    return hasattr(visual, "transformer") and hasattr(visual, "ln_post")
+
+
+def _is_timm_transformer(visual: nn.Module) -> bool:
+    return hasattr(getattr(visual, "trunk", None), "blocks") and hasattr(getattr(visual, "trunk", None), "cls_token")
+
+
+def attention_modules(clip: Any, tower: str) -> Sequence[nn.Module]:
+    """Return the attention modules of a tower, first layer first; empty if it has none that can be recorded."""
+    visual, text = clip.visual, getattr(clip, "text", clip)
+    if tower == "pooling":
+        pool = getattr(getattr(visual, "trunk", None), "attn_pool", None)
+        return [pool] if pool is not None and hasattr(pool, "fused_attn") else []
+    if tower == "vision" and _is_timm_transformer(visual):
+        return [block.attn for block in visual.trunk.blocks if getattr(block.attn, "fused_attn", None) is not None]
+    blocks = getattr(getattr(visual if tower == "vision" else text, "transformer", None), "resblocks", ())
+    return [block.attn for block in blocks] if tower in ("vision", "text") else []
+
+
+def parameter_group(name: str) -> str:
+    """Return the part of an open_clip model that a parameter belongs to.
+
+    Example:
+        >>> parameter_group("visual.proj"), parameter_group("transformer.resblocks.0.ln_1.bias")
+        ('vision projection', 'text')
+    """
+    if name in ("logit_scale", "logit_bias"):
+        return "logit"
+    if re.match(r"visual\.(proj$|head\.|attnpool\.c_proj\.)", name):
+        return "vision projection"
+    if name.startswith("visual."):
+        return "vision"
+    if re.match(r"(text\.)?(text_projection|proj)(\.|$)", name):
+        return "text projection"
+    return "fusion" if name.startswith("text_decoder.") else "text"
+
+
+def vision_tokens(visual: Any, pixels: Tensor) -> VisionOutput:
+    """Run an image tower up to its projection; of a convolutional one, tokens are the cells of its last feature map."""
+    if _is_transformer(visual):
+        with _output_of(visual.transformer) as found:
+            visual(pixels)
+        raw = found[0]
+        tokens = raw if visual.attn_pool is not None else visual.ln_post(raw)
+        pooled = visual._pool(raw)[0]
+        return VisionOutput(tokens, pooled, 1, tuple(visual.grid_size))
+    if _is_timm_transformer(visual):
+        trunk = visual.trunk
+        tokens = trunk.forward_features(pixels)
+        pooled = trunk.forward_head(tokens, pre_logits=True)
+        return VisionOutput(tokens, pooled, trunk.num_prefix_tokens, tuple(trunk.patch_embed.grid_size))
+    with _output_of(visual.layer4) as found:
+        pooled = visual(pixels)
+    cells = found[0]
+    return VisionOutput(cells.flatten(2).transpose(1, 2), pooled, 0, (cells.shape[-2], cells.shape[-1]))
+
+
+@contextlib.contextmanager
+def _output_of(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect what a module returns while the block runs."""
+    found: list[Tensor] = []
+    handle = module.register_forward_hook(lambda _module, _inputs, output: found.append(cast(Tensor, output)))
+    try:
+        yield found
+    finally:
+        handle.remove()
+
+
+def vocabulary_size(clip: Any) -> int | None:
+    """Return how many token ids the text tower has rows for, None if that cannot be told."""
+    names = ("token_embedding.weight", "word_embeddings.weight", "embed_tokens.weight", "shared.weight")
+    return next((len(parameter) for name, parameter in clip.named_parameters() if name.endswith(names)), None)
