@@ -1,20 +1,15 @@
 """From a tag of open_clip or a weight file to the weights in a model."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import open_clip
-from huggingface_hub import constants
-from huggingface_hub.utils import get_session
 from open_clip.factory import load_state_dict
 from torch import nn
 
 from vlm_models.errors import CheckpointError, VlmModelsError
+from vlm_models.hub import cache_if_unreachable
 from vlm_models.weight_space import State, differences
-
-_PATIENCE = 5.0
-"""Seconds the Hugging Face hub may take to answer before only the local cache is used."""
 
 
 def download(name: str, tag: str, settings: Mapping[str, Any]) -> str:
@@ -62,28 +57,6 @@ def _differences(clip: nn.Module, path: str) -> list[str]:
         return differences(clip.state_dict(), cast(State, load_state_dict(path)))
     except Exception:  # as above: what cannot be read is told by the first error
         return []
-
-
-@contextlib.contextmanager
-def cache_if_unreachable() -> Iterator[None]:
-    """Let the Hugging Face hub use its local cache alone if it does not answer.
-
-    Without this it tries each of several file names six times, about 25 seconds each, even for what is cached.
-    """
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not _answers()
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
-
-
-def _answers() -> bool:
-    try:
-        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
-    except Exception:  # the HTTP library behind the session, and so its errors, differ between versions of the hub
-        return False
-    return True
 
 
 def unavailable(name: str, what: str, error: Exception) -> VlmModelsError:

@@ -14,9 +14,10 @@ from torch import Tensor
 from vlm_data.errors import CallError, unknown_name
 from vlm_data.preprocess import Preprocess
 from vlm_models.errors import VlmModelsError
+from vlm_models.hub import cache_if_unreachable
 from vlm_models.interface import FamilyInfo
 from vlm_models.open_clip_encoder import OpenClipEncoder
-from vlm_models.open_clip_loading import cache_if_unreachable, download, first_sentence, load_file, unavailable
+from vlm_models.open_clip_loading import download, first_sentence, load_file, unavailable
 from vlm_models.open_clip_weights import open_clip_variants
 
 INFO = FamilyInfo(
