@@ -1,8 +1,9 @@
 """Labelled or captioned images: the two kinds of data set every room works with."""
 
+import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -52,6 +53,10 @@ class ImageDataset(Protocol):
         """Decode one image as RGB."""
         ...
 
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Return width and height of one image without decoding it."""
+        ...
+
     def evidence(self, index: int) -> Bool[np.ndarray, "h w"] | None:
         """Return the mask of what a right answer should rest on, in pixels of `image(index)`, or None."""
         ...
@@ -97,6 +102,10 @@ class ArrayDataset:
         """Return one image as RGB."""
         return Image.fromarray(self.images[index])
 
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Return width and height of one image."""
+        return self.images.shape[2], self.images.shape[1]
+
     def evidence(self, index: int) -> Bool[np.ndarray, "h w"] | None:
         """Return the evidence mask of one image, or None where the data set has none."""
         return None if self.masks is None else self.masks[index]
@@ -140,10 +149,24 @@ class FileDataset:
             UnreadableImageError: if the file is missing, truncated, not an image, or has 32-bit values, whose range
                 is not known; the message names it.
         """
+        with self._opened(index) as image:
+            return _as_rgb(image)
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Return width and height of one file, from its header.
+
+        Raises:
+            UnreadableImageError: as for `image`.
+        """
+        with self._opened(index) as image:
+            return image.size
+
+    @contextlib.contextmanager
+    def _opened(self, index: int) -> Iterator[Image.Image]:
         path = self.paths[index]
         try:
             with Image.open(path) as image:
-                return _as_rgb(image)
+                yield image
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise UnreadableImageError(
                 f"cannot decode {path} (sample {self.ids[index]!r} of {self.name}/{self.split}): {error}. "

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
@@ -31,6 +31,50 @@ def evaluation_transform(image: Image.Image, preprocess: Preprocess) -> UInt8[Te
         return _pillow.pil_to_tensor(_pillow.resize(image, [size, size], mode))
     resized = _pillow.resize(image, [size], mode)
     return _pillow.pil_to_tensor(_pillow.center_crop(resized, [size, size]))
+
+
+def transform_boxes(
+    boxes: Float64[np.ndarray, "k 4"], image_size: tuple[int, int], preprocess: Preprocess
+) -> tuple[Float64[np.ndarray, "k 4"], Float64[np.ndarray, " k"]]:
+    """Move boxes to where `evaluation_transform` moves the pixels under them.
+
+    Args:
+        boxes: x1, y1, x2, y2 in pixels of the original image; x2 and y2 are exclusive.
+        image_size: width and height of the original image.
+        preprocess: size and resize rule.
+
+    Returns:
+        Boxes in pixels of the model's input, cut at its borders, and the share of the area of each box that is left.
+
+    Example:
+        >>> transform_boxes(np.array([[0.0, 0.0, 40.0, 20.0]]), (40, 20), Preprocess(10))
+        (array([[ 0.,  0., 10., 10.]]), array([0.5]))
+    """
+    width, height = image_size
+    size = preprocess.size
+    if preprocess.resize == "squash":
+        scale, offset = np.array([size / width, size / height]), np.zeros(2)
+    else:
+        resized = np.array(resized_shape(width, height, size))
+        scale = resized / (width, height)
+        offset = np.round((resized - size) / 2)  # as the centre crop of torchvision rounds
+    moved = boxes.reshape(-1, 2, 2) * scale - offset
+    cut = moved.clip(0, size)
+    areas = [np.prod(corners[:, 1] - corners[:, 0], axis=-1) for corners in (cut, moved)]
+    share = np.divide(areas[0], areas[1], out=np.zeros(len(boxes)), where=areas[1] > 0)
+    return cut.reshape(-1, 4), share
+
+
+def resized_shape(width: int, height: int, size: int) -> tuple[int, int]:
+    """Return width and height after the shorter side was scaled to `size`, truncated as torchvision does.
+
+    Example:
+        >>> resized_shape(500, 375, 224)
+        (298, 224)
+    """
+    short, long = sorted((width, height))
+    other = int(size * long / short)
+    return (size, other) if width <= height else (other, size)
 
 
 def random_crop(
