@@ -152,9 +152,7 @@ def _compute(
     return {reading: part.reshape(-1, *shapes[reading]) for reading, part in zip(readings, parts, strict=True)}
 
 
-def _vectors(
-    model: DualEncoder, images: Tensor, readings: Sequence[str], layers: dict[str, int]
-) -> dict[str, Tensor]:
+def _vectors(model: DualEncoder, images: Tensor, readings: Sequence[str], layers: dict[str, int]) -> dict[str, Tensor]:
     """Return every reading of a batch."""
     if set(readings) == {"feature"}:
         return {"feature": model.encode_image(images)}
@@ -163,7 +161,7 @@ def _vectors(
     found = {}
     for reading in readings:
         if reading == "feature":
-            found[reading] = model.encode_image(images)
+            found[reading] = model.encode_image(images) if output.features is None else output.features
         elif reading == "pooled":
             found[reading] = output.pooled
         else:

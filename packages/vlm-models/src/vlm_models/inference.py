@@ -9,7 +9,7 @@ from torch import Tensor, distributed
 
 from vlm_data.dataset import ImageDataset
 from vlm_data.errors import CallError
-from vlm_data.loading import evaluation_batches
+from vlm_data.loading import Batch, evaluation_batches
 from vlm_data.preprocess import Preprocess
 from vlm_data.progress import Progress, silent
 from vlm_models.interface import DualEncoder
@@ -25,8 +25,8 @@ def process_place() -> tuple[int, int]:
 
 
 @torch.inference_mode()
-def map_images(
-    compute: Callable[[Tensor], Tensor],
+def map_batches(
+    compute: Callable[[Batch], tuple[Tensor, Tensor]],
     dataset: ImageDataset,
     preprocess: Preprocess,
     *,
@@ -35,13 +35,13 @@ def map_images(
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Float32[np.ndarray, "n *rest"]:
-    """Apply `compute` to every batch of images and return its rows in data-set order, on every process.
+    """Apply `compute` to every batch of images and return all rows in ascending order of their keys, on every process.
 
     Processes take turns with the batches and exchange their rows at the end, so batches and results do not depend on
     the number of processes and no sample is counted twice.
 
     Args:
-        compute: (b, 3, h, w) uint8 -> (b, *rest).
+        compute: batch -> keys (r,) and rows (r, *rest), as many as it likes; no key may come twice.
         dataset: what to read.
         preprocess: size and resize rule.
         device: where the images are moved to before `compute`.
@@ -58,21 +58,44 @@ def map_images(
     rank, world = process_place()
     batches = evaluation_batches(dataset, preprocess, batch_size, rank=rank, world=world, workers=workers)
     total = len(range(rank * batch_size, len(dataset), world * batch_size))
-    indices, rows = [], []
+    keys, rows = [], []
     for done, batch in enumerate(batches, start=1):
-        rows.append(compute(batch.images.to(device, non_blocking=True)).float().cpu().numpy())
-        indices.append(batch.indices.numpy())
+        batch_keys, batch_rows = compute(batch.to(device))
+        rows.append(batch_rows.float().cpu().numpy())
+        keys.append(batch_keys.cpu().numpy())
         progress(f"reading {dataset.name} ({dataset.split})", done, total)
-    return _in_order(indices, rows, world)
+    return _in_order(keys, rows, world)
 
 
-def _in_order(indices: list[np.ndarray], rows: list[np.ndarray], world: int) -> np.ndarray:
-    parts = [(np.concatenate(indices), np.concatenate(rows))] if indices else []
+def map_images(
+    compute: Callable[[Tensor], Tensor],
+    dataset: ImageDataset,
+    preprocess: Preprocess,
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int = EVALUATION_BATCH,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Float32[np.ndarray, "n *rest"]:
+    """Apply `compute`, (b, 3, h, w) uint8 -> (b, *rest), to all images; rows in data-set order, see `map_batches`."""
+    return map_batches(
+        lambda batch: (batch.indices, compute(batch.images)),
+        dataset,
+        preprocess,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
+    )
+
+
+def _in_order(keys: list[np.ndarray], rows: list[np.ndarray], world: int) -> np.ndarray:
+    parts = [(np.concatenate(keys), np.concatenate(rows))] if keys else []
     if world > 1:
         gathered: list[list[tuple[np.ndarray, np.ndarray]] | None] = [None] * world
         distributed.all_gather_object(gathered, parts)
         parts = [part for of_rank in gathered if of_rank for part in of_rank]
-    order = np.argsort(np.concatenate([index for index, _ in parts]), kind="stable")
+    order = np.argsort(np.concatenate([key for key, _ in parts]), kind="stable")
     return np.concatenate([values for _, values in parts])[order]
 
 

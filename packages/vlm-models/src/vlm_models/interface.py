@@ -43,15 +43,18 @@ class VisionOutput:
 
     Attributes:
         tokens: prefix tokens (class, registers), then patches row by row; after the tower's final norm.
-        pooled: the vector that is projected to the image feature.
+        pooled: the vector that is projected to the image feature; of a tower that ends in attention pooling, what that
+            gives.
         prefix_tokens: how many tokens stand before the patches.
         grid: rows and columns of patches.
+        features: raw image features, as `encode_image` returns them.
     """
 
     tokens: Float[Tensor, "n tokens width"]
     pooled: Float[Tensor, "n width"]
     prefix_tokens: int
     grid: tuple[int, int]
+    features: Float[Tensor, "n d"] | None = None
 
     @property
     def patches(self) -> Float[Tensor, "n rows columns width"]:
@@ -75,6 +78,7 @@ class DualEncoder(nn.Module, ABC):
         embedding_dim: d, the size of the shared space.
         capabilities: what this model can do, names of `vlm_models.capabilities`.
         logit_bias: b in `scale * cosine + b` of models trained with a sigmoid loss; None for a softmax loss.
+        region_size: rows and columns that `region_features` wants a part of the region map resampled to.
     """
 
     spec: str
@@ -83,6 +87,7 @@ class DualEncoder(nn.Module, ABC):
     embedding_dim: int
     capabilities: frozenset[str] = frozenset({"image", "text"})
     logit_bias: Float[Tensor, ""] | None = None
+    region_size: int = 7
 
     @abstractmethod
     def encode_image(self, images: Tensor) -> Float[Tensor, "n d"]:
@@ -143,6 +148,22 @@ class DualEncoder(nn.Module, ABC):
             CapabilityError: if it has none.
         """
         raise require(self, "tokens")
+
+    def project_image(self, pooled: Float[Tensor, "k width"]) -> Float[Tensor, "k d"]:
+        """Return the image features of pooled tokens: the last linear map of the image tower."""
+        return pooled @ self.projections()[0]
+
+    def region_map(self, images: Tensor) -> Float[Tensor, "n width rows columns"]:
+        """Return the feature map that regions are cut from: the patch tokens in their places.
+
+        Raises:
+            CapabilityError: if the image tower has none.
+        """
+        return self.vision_tokens(images).patches.permute(0, 3, 1, 2)
+
+    def region_features(self, cut: Float[Tensor, "k width rows columns"]) -> Float[Tensor, "k d"]:
+        """Return one feature per part of a region map: its mean, projected as a whole image would be."""
+        return self.project_image(cut.mean(dim=(2, 3)))
 
     def attention_modules(self, tower: str) -> Sequence[nn.Module]:
         """Return the attention modules of a tower, first layer first, for `vlm_models.attention`.

@@ -39,6 +39,7 @@ class OpenClipEncoder(DualEncoder):
         self.embedding_dim = embedding_dim
         self.capabilities = towers.capabilities(self.clip)
         self._vocabulary_size = towers.vocabulary_size(self.clip)
+        self.region_size = towers.region_size(self.clip.visual)
         silence_key_biases(clip)
 
     def encode_image(self, images: Tensor) -> Float[Tensor, "n d"]:
@@ -100,6 +101,17 @@ class OpenClipEncoder(DualEncoder):
         if "tokens" not in self.capabilities:
             raise require(self, "tokens")
         return towers.vision_tokens(self.clip.visual, self._pixels(images))
+
+    def region_map(self, images: Tensor) -> Float[Tensor, "n width rows columns"]:
+        """Return patch tokens in their places; of a ResNet the map before its last stage, as RegionCLIP cuts it."""
+        if hasattr(self.clip.visual, "attnpool"):
+            return towers.map_before_last_stage(self.clip.visual, self._pixels(images))
+        return super().region_map(images)
+
+    def region_features(self, cut: Float[Tensor, "k width rows columns"]) -> Float[Tensor, "k d"]:
+        """Return one feature per part of a region map, pooled as the tower pools an image where it can."""
+        pooled = towers.pooled_region(self.clip.visual, cut)
+        return super().region_features(cut) if pooled is None else pooled
 
     def attention_modules(self, tower: str) -> Sequence[nn.Module]:
         """Return the attention modules of a tower, first layer first."""

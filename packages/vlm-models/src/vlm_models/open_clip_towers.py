@@ -1,6 +1,7 @@
 """What the towers of open_clip have in common, though three libraries write them: tokens, attention, parts."""
 
 import contextlib
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -69,20 +70,46 @@ def vision_tokens(visual: Any, pixels: Tensor) -> VisionOutput:
     """Run an image tower up to its projection; of a convolutional one, tokens are the cells of its last feature map."""
     if _is_transformer(visual):
         with _output_of(visual.transformer) as found:
-            visual(pixels)
+            features = _first(visual(pixels))
         raw = found[0]
         tokens = raw if visual.attn_pool is not None else visual.ln_post(raw)
-        pooled = visual._pool(raw)[0]
-        return VisionOutput(tokens, pooled, 1, tuple(visual.grid_size))
+        return VisionOutput(tokens, visual._pool(raw)[0], 1, tuple(visual.grid_size), features)
     if _is_timm_transformer(visual):
         trunk = visual.trunk
         tokens = trunk.forward_features(pixels)
         pooled = trunk.forward_head(tokens, pre_logits=True)
-        return VisionOutput(tokens, pooled, trunk.num_prefix_tokens, tuple(trunk.patch_embed.grid_size))
+        features = visual.head(trunk.head(pooled))
+        return VisionOutput(tokens, pooled, trunk.num_prefix_tokens, tuple(trunk.patch_embed.grid_size), features)
     with _output_of(visual.layer4) as found:
-        pooled = visual(pixels)
+        features = visual(pixels)
     cells = found[0]
-    return VisionOutput(cells.flatten(2).transpose(1, 2), pooled, 0, (cells.shape[-2], cells.shape[-1]))
+    return VisionOutput(cells.flatten(2).transpose(1, 2), features, 0, (cells.shape[-2], cells.shape[-1]), features)
+
+
+def _first(output: Any) -> Tensor:
+    """Return the features of a tower that may return its tokens too, as that of CoCa does."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def region_size(visual: Any) -> int:
+    """Return the side of a part of the region map: what the last stage of a ResNet was trained on, else 7."""
+    return 2 * math.isqrt(len(visual.attnpool.positional_embedding) - 1) if hasattr(visual, "attnpool") else 7
+
+
+def map_before_last_stage(visual: Any, pixels: Tensor) -> Tensor:
+    """Return the feature map of a ResNet before its last stage, (n, c, h, w) with stride 16."""
+    return visual.layer3(visual.layer2(visual.layer1(visual.stem(pixels))))
+
+
+def pooled_region(visual: Any, cut: Tensor) -> Tensor | None:
+    """Return what the tower's own last stage and attention pooling make of a region; None if it has none."""
+    if hasattr(visual, "attnpool"):
+        return visual.attnpool(visual.layer4(cut))
+    trunk = getattr(visual, "trunk", None)
+    if getattr(trunk, "attn_pool", None) is not None and not cast(Any, trunk).num_prefix_tokens:
+        tokens = cut.flatten(2).transpose(1, 2)
+        return visual.head(cast(Any, trunk).forward_head(tokens))
+    return None
 
 
 @contextlib.contextmanager

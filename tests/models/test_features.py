@@ -1,0 +1,217 @@
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from vlm_data.dataset import ArrayDataset
+from vlm_data.errors import CallError
+from vlm_data.preprocess import Preprocess
+from vlm_models import features, load_encoder
+from vlm_models.features import extract_features
+from vlm_models.inference import map_images
+from vlm_models.open_clip_encoder import OpenClipEncoder
+from vlm_models.regions import box_coverage, crop_embeddings, patch_embeddings, roi_embeddings
+
+
+def pictures(count: int = 6, size: int = 32, seed: int = 0) -> ArrayDataset:
+    images = np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    return ArrayDataset("noise", "test", tuple(map(str, range(count))), np.zeros(count, dtype=np.int64), images)
+
+
+def resnet() -> OpenClipEncoder:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        clip = open_clip.CLIP(
+            16,
+            open_clip.CLIPVisionCfg(image_size=64, layers=(1, 1, 1, 1), width=8, head_width=8),
+            open_clip.CLIPTextCfg(context_length=8, vocab_size=50, width=16, heads=2, layers=1),
+        )
+    return OpenClipEncoder(
+        clip.eval(), lambda texts: torch.zeros(len(texts), 8, dtype=torch.long), spec="resnet", architecture={},
+        preprocess=Preprocess(64), embedding_dim=16,
+    )  # fmt: skip
+
+
+READINGS = ("feature", "pooled", "tokens.class", "tokens.mean", "tokens.patches", "layer0.class", "layer-1.patches")
+
+
+class TestReadings:
+    def test_they_are_what_the_model_computes(self):
+        model, data = load_encoder("tiny"), pictures()
+        found = extract_features(model, data, READINGS, batch_size=4)
+        pixels = torch.from_numpy(data.images).permute(0, 3, 1, 2)
+        visual = model.clip.visual
+        with torch.no_grad():
+            stream = visual._embeds(model.preprocess.normalise(pixels))
+            first = visual.transformer.resblocks[0](stream)
+            last = first
+            for block in visual.transformer.resblocks[1:]:
+                last = block(last)
+            final = visual.ln_post(last)
+            feature = final[:, 0] @ visual.proj
+        expected = {
+            "feature": feature, "pooled": final[:, 0], "tokens.class": final[:, 0],
+            "tokens.mean": final[:, 1:].mean(1), "tokens.patches": final[:, 1:],
+            "layer0.class": first[:, 0], "layer-1.patches": last[:, 1:],
+        }  # fmt: skip
+        assert set(found) == set(READINGS)
+        for reading, values in expected.items():
+            np.testing.assert_allclose(found[reading], values.numpy(), atol=2e-6, rtol=1e-5, err_msg=reading)
+
+    @pytest.mark.parametrize("batch_size", [1, 4, 100])
+    def test_they_do_not_depend_on_the_batch(self, batch_size):
+        model, data = load_encoder("tiny"), pictures()
+        whole, parts = (extract_features(model, data, READINGS, batch_size=size) for size in (6, batch_size))
+        for reading in READINGS:
+            np.testing.assert_allclose(parts[reading], whole[reading], atol=1e-5)
+
+    def test_a_model_in_training_stays_in_training(self):
+        model = load_encoder("tiny").train()
+        extract_features(model, pictures(2))
+        assert model.training
+
+    @pytest.mark.parametrize("reading", ["features", "layer.class", "tokens", "layer0.max", "tokens.class.mean"])
+    def test_unknown_readings_are_refused(self, reading):
+        with pytest.raises(CallError, match=f"there is no reading '{reading}'"):
+            extract_features(load_encoder("tiny"), pictures(), [reading])
+
+    def test_what_a_model_lacks_is_said(self):
+        with pytest.raises(CallError, match="tiny has no block 4; expected a number from -4 to 3"):
+            extract_features(load_encoder("tiny"), pictures(), ["layer4.mean"])
+        with pytest.raises(CallError, match="resnet has no class token"):
+            extract_features(resnet(), pictures(2, 64), ["tokens.class"])
+        with pytest.raises(CallError, match="cannot do vision attention"):
+            extract_features(resnet(), pictures(2, 64), ["layer0.mean"])
+
+
+class TestCache:
+    @pytest.fixture
+    def passes(self, monkeypatch):
+        """Count passes over the data, which still happen."""
+        counted = []
+
+        def counting(*args, **kwargs):
+            counted.append(1)
+            return map_images(*args, **kwargs)
+
+        monkeypatch.setattr(features, "map_images", counting)
+        return counted
+
+    def test_the_second_call_reads_the_file(self, tmp_path, passes):
+        first = extract_features(load_encoder("tiny"), pictures(), READINGS, cache=tmp_path)
+        again = extract_features(load_encoder("tiny"), pictures(), READINGS, cache=tmp_path)
+        assert len(passes) == 1
+        for reading in READINGS:
+            np.testing.assert_array_equal(first[reading], again[reading])
+
+    def test_only_what_is_missing_is_computed(self, tmp_path, passes):
+        extract_features(load_encoder("tiny"), pictures(), ["feature"], cache=tmp_path)
+        found = extract_features(load_encoder("tiny"), pictures(), ["feature", "pooled"], cache=tmp_path)
+        assert len(passes) == 2 and len(list(tmp_path.iterdir())) == 2
+        assert list(found) == ["feature", "pooled"]
+
+    def test_whatever_changes_the_features_changes_the_key(self, tmp_path, passes):
+        def other_weights(model):
+            with torch.no_grad():
+                model.clip.visual.proj[0, 0] += 1e-3
+
+        def other_pixels(model):
+            model.preprocess = Preprocess(32, mean=(0.4, 0.5, 0.5))
+
+        def half(model):
+            model.to(torch.bfloat16)
+
+        def other_split(data):
+            return ArrayDataset(data.name, "val", data.ids, data.labels, data.images)
+
+        changes = [(None, None), (other_weights, None), (other_pixels, None), (half, None), (None, other_split)]
+        changes += [(None, lambda data: pictures(seed=1)), (None, lambda data: data.select([1, 0, 2, 3, 4, 5]))]
+        results = []
+        for change_model, change_data in changes:
+            model, data = load_encoder("tiny"), pictures()
+            if change_model:
+                change_model(model)
+            data = change_data(data) if change_data else data
+            results.append(extract_features(model, data, cache=tmp_path)["feature"])
+        assert len(passes) == len(changes)
+        assert len(list(tmp_path.iterdir())) == len(changes)
+
+    def test_text_weights_and_damaged_files(self, tmp_path, passes):
+        model = load_encoder("tiny")
+        first = extract_features(model, pictures(), cache=tmp_path)["feature"]
+        with torch.no_grad():
+            model.clip.text_projection.zero_()
+        extract_features(model, pictures(), cache=tmp_path)
+        assert len(passes) == 1  # the text tower has no part in it
+        (file,) = tmp_path.iterdir()
+        file.write_bytes(file.read_bytes()[:50])
+        np.testing.assert_array_equal(extract_features(model, pictures(), cache=tmp_path)["feature"], first)
+        assert len(passes) == 2
+
+
+WHOLE = np.array([[0.0, 0.0, 32.0, 32.0]])
+
+
+class TestRegions:
+    def test_the_whole_image_as_a_crop_is_the_image(self):
+        model, data = load_encoder("tiny"), pictures(3)
+        found = crop_embeddings(model, data, np.arange(3), WHOLE.repeat(3, 0))
+        np.testing.assert_allclose(found, extract_features(model, data)["feature"], atol=1e-6)
+
+    def test_patches_under_a_box_are_averaged_and_projected(self):
+        model, data = load_encoder("tiny"), pictures(3)
+        patches = extract_features(model, data, ["tokens.patches"])["tokens.patches"].reshape(3, 4, 4, -1)
+        boxes = np.array([[0, 0, 16, 8], [8, 8, 12, 12], [0, 0, 32, 32], [4, 0, 16, 8]], dtype=float)
+        rows = np.array([2, 0, 1, 2])
+        found = patch_embeddings(model, data, rows, boxes, batch_size=2)
+        projection = model.clip.visual.proj.detach().numpy()
+        means = [
+            patches[2, 0, :2].mean(0), patches[0, 1, 1], patches[1].mean((0, 1)),
+            (0.5 * patches[2, 0, 0] + patches[2, 0, 1]) / 1.5,
+        ]  # fmt: skip
+        np.testing.assert_allclose(found, np.stack(means) @ projection, atol=1e-5)
+
+    def test_roi_pooling_of_aligned_boxes_is_smooth_averaging(self):
+        """Where the map is constant every way of pooling gives the same."""
+        model = load_encoder("tiny")
+        constant = ArrayDataset("grey", "test", ("a",), np.array([0]), np.full((1, 32, 32, 3), 90, dtype=np.uint8))
+        with torch.no_grad():  # no positions, so that equal pixels have equal tokens
+            model.clip.visual.positional_embedding.zero_()
+        boxes = np.array([[0, 0, 32, 32], [3, 5, 20, 30]], dtype=float)
+        rows = np.zeros(2, dtype=int)
+        by_roi = roi_embeddings(model, constant, rows, boxes)
+        np.testing.assert_allclose(by_roi, patch_embeddings(model, constant, rows, boxes), atol=1e-5)
+
+    def test_regions_of_a_resnet_end_like_its_images(self):
+        """RoIAlign of the whole map at its own resolution is the map, so the region feature is the image feature."""
+        model, data = resnet(), pictures(2, 64)
+        assert model.region_size == 4
+        found = roi_embeddings(model, data, np.arange(2), np.array([[0, 0, 64, 64]] * 2, dtype=float))
+        np.testing.assert_allclose(found, extract_features(model, data)["feature"], atol=1e-4)
+
+    @pytest.mark.parametrize("embed", [crop_embeddings, roi_embeddings, patch_embeddings])
+    def test_order_batch_and_repeated_images_do_not_matter(self, embed):
+        model, data = load_encoder("tiny"), pictures(5)
+        rng = np.random.default_rng(3)
+        rows = rng.integers(0, 5, 17)
+        corners = np.sort(rng.uniform(0, 32, (17, 2, 2)), axis=1)
+        boxes = np.concatenate([corners[:, 0], corners[:, 1] + 0.5], axis=1)
+        whole = embed(model, data, rows, boxes)
+        assert whole.shape == (17, 64) and np.isfinite(whole).all()
+        np.testing.assert_allclose(embed(model, data, rows, boxes, batch_size=1), whole, atol=1e-5)
+        order = rng.permutation(17)
+        np.testing.assert_allclose(embed(model, data, rows[order], boxes[order]), whole[order], atol=1e-5)
+
+    def test_a_region_that_the_centre_crop_removes_has_no_embedding(self):
+        model = load_encoder("tiny")
+        wide = np.random.default_rng(0).integers(0, 256, (1, 32, 96, 3), dtype=np.uint8)
+        data = ArrayDataset("wide", "test", ("a",), np.array([0]), wide)
+        boxes = np.array([[0, 0, 30, 32], [40, 0, 50, 32]], dtype=float)
+        for embed in (roi_embeddings, patch_embeddings):
+            found = embed(model, data, np.zeros(2, dtype=int), boxes)
+            assert np.isnan(found[0]).all() and np.isfinite(found[1]).all()
+
+    def test_coverage_sums_to_the_area(self):
+        cells = torch.tensor([[0.2, 0.4, 2.9, 3.0], [1.0, 1.0, 2.0, 2.0]])
+        found = box_coverage(cells, 4, 5)
+        torch.testing.assert_close(found.sum((1, 2)), torch.tensor([2.7 * 2.6, 1.0]))
