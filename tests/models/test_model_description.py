@@ -29,3 +29,11 @@ def test_a_saved_classifier_tells_what_it_was_made_for(tmp_path):
     assert (facts["head"], facts["class_names"]) == ("zero-shot", ["zero", "one", "two"])
     assert facts["parameters"]["head"] == 3 * 64 + 3
     assert facts["weights_hash"] == weights_hash(model.state_dict())
+
+
+def test_what_a_model_can_do_and_where_its_patches_are():
+    facts = describe("tiny")
+    assert facts["capabilities"] == ["adapters", "image", "text", "text attention", "tokens", "vision attention"]
+    assert facts["vision"] == {"grid": [4, 4], "prefix_tokens": 1, "width": 64, "layers": 4}
+    assert facts["licence"] == "Apache-2.0" and facts["parameters"]["fusion"] == 0
+    assert describe("tiny,std=0.1/0.2/0.3")["preprocessing"]["std"] == (0.1, 0.2, 0.3)

@@ -78,6 +78,7 @@ class DualEncoder(nn.Module, ABC):
         embedding_dim: d, the size of the shared space.
         capabilities: what this model can do, names of `vlm_models.capabilities`.
         logit_bias: b in `scale * cosine + b` of models trained with a sigmoid loss; None for a softmax loss.
+        licence: of the weights, as far as they say it themselves; else empty.
         region_size: rows and columns that `region_features` wants a part of the region map resampled to.
     """
 
@@ -88,6 +89,7 @@ class DualEncoder(nn.Module, ABC):
     capabilities: frozenset[str] = frozenset({"image", "text"})
     logit_bias: Float[Tensor, ""] | None = None
     region_size: int = 7
+    licence: str = ""
 
     @abstractmethod
     def encode_image(self, images: Tensor) -> Float[Tensor, "n d"]:

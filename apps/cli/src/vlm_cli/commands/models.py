@@ -1,5 +1,6 @@
 """`vlm models`: which families of models there are, and what one model is."""
 
+import dataclasses
 from typing import Any
 
 import click
@@ -41,10 +42,16 @@ def ls(family: str | None, as_json: bool, verbose: bool, debug: bool) -> None:
         _list_variants(family, console)
         return
     infos = {name: family_info(name) for name in REGISTRY.names()}
-    listed = [{"family": name, "spec": info.spec, "summary": info.summary} for name, info in infos.items()]
+    listed = [{"family": name, **dataclasses.asdict(info)} for name, info in infos.items()]
     console.document({"families": listed})
-    console.listing(("--model", "is"), [(info.spec, info.summary) for info in infos.values()])
-    console.text("`vlm models ls --family openclip` lists its architectures and tags.")
+    rows = [
+        (info.spec, info.summary, ", ".join(info.capabilities) or "what its base model can") for info in infos.values()
+    ]
+    console.listing(("--model", "is", "can do"), rows)
+    console.text(
+        "`vlm models ls --family openclip` lists its architectures and tags. `vlm models show SPEC` tells what"
+    )
+    console.text("one model can do. Preprocessing follows a comma: SPEC,mean=0.5/0.5/0.5,std=...,resize=squash.")
 
 
 def _list_variants(family: str, console: Console) -> None:

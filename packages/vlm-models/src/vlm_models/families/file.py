@@ -5,7 +5,7 @@ from vlm_models.checkpoint import load_saved
 from vlm_models.classifier import Classifier
 from vlm_models.interface import DualEncoder, FamilyInfo
 
-INFO = FamilyInfo("A saved model: model.safetensors and model.json.", "file:DIR")
+INFO = FamilyInfo("A saved model: model.safetensors and model.json.", "file:DIR", ())
 
 
 def load(source: str) -> DualEncoder | Classifier:

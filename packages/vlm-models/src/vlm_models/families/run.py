@@ -5,7 +5,7 @@ from vlm_models.checkpoint import load_saved
 from vlm_models.classifier import Classifier
 from vlm_models.interface import DualEncoder, FamilyInfo
 
-INFO = FamilyInfo("The model of a fine-tuning run.", "run:DIR")
+INFO = FamilyInfo("The model of a fine-tuning run.", "run:DIR", ())
 
 
 def load(source: str) -> DualEncoder | Classifier:
