@@ -242,3 +242,36 @@ class TestNames:
         monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
         with pytest.raises(VlmModelsError, match=r"pip install transformers|cannot load the tokenizer"):
             load_model(f"openclip:{name}")
+
+
+class TestImageSize:
+    def test_positions_are_resized_by_open_clips_rule_and_kept(self, weights, tmp_path):
+        torch.save(weights, tmp_path / "w.pt")
+        bigger = load_encoder(f"openclip:{ARCH}/{tmp_path / 'w.pt'},image_size=128")
+        assert bigger.preprocess.size == 128
+        reference = open_clip.create_model(ARCH, force_image_size=128)
+        open_clip.load_checkpoint(reference, str(tmp_path / "w.pt"))
+        found = bigger.clip.visual.positional_embedding
+        torch.testing.assert_close(found, reference.visual.positional_embedding)
+        save_model(bigger, tmp_path / "saved")
+        again = load_encoder(f"file:{tmp_path / 'saved'}")
+        assert again.architecture["image_size"] == 128
+        images = torch.randint(0, 256, (2, 3, 128, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            torch.testing.assert_close(again.encode_image(images), bigger.encode_image(images), rtol=0, atol=0)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ("image_size=100", "image_size=100 is no multiple of the patches of ViT-S-32-alt, 32 pixels"),
+            ("image_size=big", "the option image_size=big is not a positive whole number"),
+            ("image_sise=96", "Did you mean 'image_size'"),
+            ("mean=1/2", "the option mean=1/2 is not three numbers"),
+            ("std=1/2/0", "three positive numbers"),
+            ("interpolation=cubic", "Did you mean 'bicubic'"),
+            ("mean=0/0/0,mean=1/1/1", "has the option mean twice"),
+        ],
+    )
+    def test_wrong_options_are_refused(self, options, message):
+        with pytest.raises(CallError, match=message):
+            load_encoder(f"openclip:{ARCH},{options}")

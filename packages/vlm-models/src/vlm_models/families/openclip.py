@@ -19,21 +19,24 @@ from vlm_models.interface import FamilyInfo
 from vlm_models.open_clip_encoder import OpenClipEncoder
 from vlm_models.open_clip_loading import download, first_sentence, load_file, unavailable
 from vlm_models.open_clip_weights import open_clip_variants
+from vlm_models.spec import positive_integer
 
 INFO = FamilyInfo(
     "Every architecture and pretrained tag of open_clip.",
     "openclip:ARCH/TAG",
     ("image", "text", "tokens", "vision attention", "text attention", "pooling attention", "adapters"),
+    ("image_size",),
 )
 variants = open_clip_variants
 """What `vlm_models.variants.family_variants` asks a family for."""
 _WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".npz", ".npy")
 
 
-def load(source: str) -> OpenClipEncoder:
+def load(source: str, **options: str) -> OpenClipEncoder:
     """Load `ARCH`, `ARCH/TAG` or `ARCH/FILE`.
 
-    Without a tag the weights are random, the same at every call.
+    Without a tag the weights are random, the same at every call. Option `image_size`: another one than the
+    architecture's; position embeddings are resized by open_clip's rule (bicubic with antialiasing).
 
     Raises:
         CallError: for an unknown architecture or tag; the nearest is offered.
@@ -48,9 +51,22 @@ def load(source: str) -> OpenClipEncoder:
             "open_clip architecture", name, open_clip.list_models(), "See `vlm models ls --family openclip`."
         )
     settings = _tag_settings(name, tag)
-    architecture = {"family": "openclip", "name": name, "quick_gelu": bool(settings.get("quick_gelu"))}
+    architecture: dict[str, Any] = {
+        "family": "openclip",
+        "name": name,
+        "quick_gelu": bool(settings.get("quick_gelu")),
+    }
+    image_size = positive_integer(options, "image_size")
+    if image_size:
+        architecture |= {"image_size": image_size, "position_resize": "bicubic, antialias"}
     weights = download(name, tag, settings) if settings else tag  # first: building a large model takes a while
     encoder = _create(architecture, f"openclip:{source}", settings)
+    patch = getattr(encoder.clip.visual, "patch_size", None)
+    if image_size and patch and image_size % patch[0]:
+        raise CallError(
+            f"image_size={image_size} is no multiple of the patches of {name}, {patch[0]} pixels; the rest of the image "
+            f"would be ignored. Take {round(image_size / patch[0]) or 1} times {patch[0]}, for example."
+        )
     if weights:
         load_file(encoder.clip, weights, name)
     return encoder
@@ -89,6 +105,7 @@ def _create(architecture: Mapping[str, Any], spec: str, settings: Mapping[str, A
                 name,
                 pretrained_text=False,
                 force_quick_gelu=architecture.get("quick_gelu", False),
+                force_image_size=architecture.get("image_size"),
                 force_preprocess_cfg=dict(settings),
             )
         except (ImportError, RuntimeError) as error:  # a tower of timm or transformers
