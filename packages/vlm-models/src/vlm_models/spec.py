@@ -121,3 +121,16 @@ def positive_integer(options: Mapping[str, str], key: str) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise CallError(f"the option {key}={text} is not a positive whole number; write e.g. {key}=224.")
     return int(text)
+
+
+def check_patches(size: int, patch: int, name: str) -> None:
+    """Raise unless an image of `size` pixels falls into whole patches; the rest would be ignored without a word.
+
+    Raises:
+        CallError: names the nearest size that does.
+    """
+    if size % patch:
+        raise CallError(
+            f"image_size={size} is no multiple of the patches of {name}, {patch} pixels, and the rest of an image would "
+            f"be ignored. Expected one that is; write e.g. image_size={max(1, round(size / patch)) * patch}."
+        )

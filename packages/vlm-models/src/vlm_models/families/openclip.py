@@ -19,7 +19,7 @@ from vlm_models.interface import FamilyInfo
 from vlm_models.open_clip_encoder import OpenClipEncoder
 from vlm_models.open_clip_loading import download, first_sentence, load_file, unavailable
 from vlm_models.open_clip_weights import open_clip_variants
-from vlm_models.spec import positive_integer
+from vlm_models.spec import check_patches, positive_integer
 
 INFO = FamilyInfo(
     "Every architecture and pretrained tag of open_clip.",
@@ -62,11 +62,8 @@ def load(source: str, **options: str) -> OpenClipEncoder:
     weights = download(name, tag, settings) if settings else tag  # first: building a large model takes a while
     encoder = _create(architecture, f"openclip:{source}", settings)
     patch = getattr(encoder.clip.visual, "patch_size", None)
-    if image_size and patch and image_size % patch[0]:
-        raise CallError(
-            f"image_size={image_size} is no multiple of the patches of {name}, {patch[0]} pixels; the rest of the image "
-            f"would be ignored. Take {round(image_size / patch[0]) or 1} times {patch[0]}, for example."
-        )
+    if image_size and patch:
+        check_patches(image_size, patch[0], name)
     if weights:
         load_file(encoder.clip, weights, name)
     return encoder
