@@ -1,0 +1,204 @@
+"""ALBEF and BLIP behind the house's protocol: two towers, and text layers that look at the image."""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from transformers import BlipTextModel
+
+from vlm_data.errors import CallError
+from vlm_data.files import write_text
+from vlm_data.preprocess import Preprocess
+from vlm_models.bert_tokens import MATCHING, BertTokens, shipped_vocabulary, with_blip_tokens
+from vlm_models.capabilities import require
+from vlm_models.fusion_architecture import FusionSizes, fusion_tower, text_tower, undefined_weights, vision_tower
+from vlm_models.interface import MatchingModel, VisionOutput
+from vlm_models.key_bias import silence_key_biases
+from vlm_models.token_ids import check_ids
+
+VOCABULARY_FILE = "vocab.txt"
+CAPABILITIES = (
+    "image",
+    "text",
+    "tokens",
+    "vision attention",
+    "text attention",
+    "cross attention",
+    "matching",
+    "adapters",
+)
+_MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_FUSION = re.compile(r"fusion_encoder\.|itm_head\.|.*\.crossattention\.")
+_ADAPTERS = (
+    r".*(vision_model\.encoder\.layers\.\d+\.(self_attn\.(qkv|projection)|mlp\.fc[12])"
+    r"|text_encoder\.encoder\.layer\.\d+\.attention\.self\.(query|key|value))"
+)
+
+
+class FusionEncoder(MatchingModel):
+    """An image tower, a text tower and layers in which text looks at an image, all of transformers' BLIP classes.
+
+    The fusion layers either continue from the states of the text tower (ALBEF, Li et al. 2021), or they are the text
+    tower itself, run again with its cross-attention and `[ENC]` as the first token (BLIP, Li et al. 2022).
+
+    Attributes:
+        sizes: what it was built from.
+        tokenizer: texts to ids.
+        temp: the learned temperature; `logit_scale` is its inverse.
+    """
+
+    def __init__(
+        self, sizes: FusionSizes, tokenizer: BertTokens, *, spec: str, architecture: Mapping[str, Any]
+    ) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.tokenizer = tokenizer
+        self.spec = spec
+        self.architecture = {**architecture, "sizes": dataclasses.asdict(sizes)}
+        self.preprocess = Preprocess(sizes.image_size, _MEAN, _STD, "bicubic", "squash")
+        self.embedding_dim = sizes.embedding_dim
+        self.capabilities = frozenset(CAPABILITIES)
+        with undefined_weights():
+            self.vision_model = vision_tower(sizes)
+            self.text_encoder = text_tower(sizes)
+            self.fusion_encoder = fusion_tower(sizes)
+            self.vision_proj = nn.Linear(sizes.vision_width, sizes.embedding_dim)
+            self.text_proj = nn.Linear(sizes.text_width, sizes.embedding_dim)
+            self.itm_head = nn.Linear(sizes.text_width, 2)
+        self.temp = nn.Parameter(torch.tensor(0.07))
+        silence_key_biases(self)
+
+    def encode_image(self, images: Tensor) -> Float[Tensor, "n d"]:
+        """Return raw image features, the projected class token; uint8 images are normalised first."""
+        return cast(Tensor, self.vision_tokens(images).features)
+
+    def project_image(self, pooled: Float[Tensor, "k width"]) -> Float[Tensor, "k d"]:
+        """Return the image features of pooled tokens; the projection has a bias."""
+        return self.vision_proj(pooled)
+
+    def vision_tokens(self, images: Tensor) -> VisionOutput:
+        """Return the tokens of the image tower after its final norm, the class token first."""
+        pixels = self.preprocess.normalise(images).to(self.vision_proj.weight.dtype)
+        side = self.sizes.image_size
+        if pixels.shape[-2:] != (side, side):
+            raise CallError(
+                f"images of {pixels.shape[-2]} x {pixels.shape[-1]} pixels do not fit {self.spec}; "
+                f"expected {side} x {side}. Resize them, or load the model with the option image_size."
+            )
+        # Not `pooler_output`: transformers applies the final norm to it a second time.
+        tokens = cast(Tensor, self.vision_model(pixel_values=pixels).last_hidden_state)
+        return VisionOutput(tokens, tokens[:, 0], 1, self.sizes.grid, self.vision_proj(tokens[:, 0]))
+
+    def encode_text(self, tokens: Int64[Tensor, "n length"]) -> Float[Tensor, "n d"]:
+        """Return raw text features, the projected first state; columns that are padding in every row cost nothing."""
+        return self.text_proj(self.text_states(self._without_padding(tokens))[:, 0])
+
+    def text_states(self, tokens: Int64[Tensor, "n length"]) -> Float[Tensor, "n length width"]:
+        """Return the states of the text tower, in which no image has a part."""
+        found = self.text_encoder(input_ids=tokens, attention_mask=self._mask(tokens))
+        return cast(Tensor, found.last_hidden_state)
+
+    def match(
+        self, vision: VisionOutput, tokens: Int64[Tensor, "n length"]
+    ) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n length width"]]:
+        """Return matching logits of image i with text i (column 1 = they match), and the fused text states.
+
+        Raises:
+            CallError: if there are not as many texts as images.
+        """
+        if len(vision.tokens) != len(tokens):
+            raise CallError(
+                f"{len(vision.tokens)} images cannot be matched with {len(tokens)} texts; expected as many of both. "
+                "Repeat the one that is to be compared with all others."
+            )
+        fused = self._fused_states(vision.tokens, tokens)
+        return self.itm_head(fused[:, 0]), fused
+
+    def _fused_states(self, image_tokens: Tensor, tokens: Tensor) -> Tensor:
+        seen = {"attention_mask": self._mask(tokens), "encoder_hidden_states": image_tokens}
+        if self.fusion_encoder is not None:
+            found = self.fusion_encoder(encoder_embeds=self.text_states(tokens), **seen)
+        else:  # trained with [ENC] first; transformers itself leaves [CLS], and its logits are others
+            first = torch.full_like(tokens[:, :1], self.tokenizer.id_of(MATCHING))
+            found = self.text_encoder(input_ids=torch.cat((first, tokens[:, 1:]), dim=1), **seen)
+        return cast(Tensor, found.last_hidden_state)
+
+    def _mask(self, tokens: Tensor) -> Tensor:
+        return tokens.ne(self.tokenizer.padding_id).long()
+
+    def _without_padding(self, tokens: Tensor) -> Tensor:
+        used = tokens.ne(self.tokenizer.padding_id).any(dim=0).nonzero()
+        return tokens[:, : int(used[-1]) + 1] if len(used) else tokens[:, :1]
+
+    def tokenize(self, texts: Sequence[str]) -> Int64[Tensor, "n length"]:
+        """Return token ids padded or cut to one length."""
+        return check_ids(self.tokenizer(texts), self.sizes.vocabulary_size, self.spec)
+
+    @property
+    def logit_scale(self) -> Float[Tensor, ""]:
+        """The multiplicative scale, the inverse of the temperature; BLIP's is kept in [0.001, 0.5], ALBEF's is free."""
+        if self.sizes.temperature_range is None:
+            return 1 / self.temp
+        # The gradient passes: a temperature beyond a bound can come back, as after the authors' clamping in place.
+        return 1 / (self.temp + (self.temp.clamp(*self.sizes.temperature_range) - self.temp).detach())
+
+    def image_tower(self) -> nn.Module:
+        """Return the image tower with its projection."""
+        return nn.ModuleDict({"vision_model": self.vision_model, "vision_proj": self.vision_proj})
+
+    def idle_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield what only matching uses: cross-attention, fusion layers and their head."""
+        for name, parameter in self.named_parameters():
+            if _FUSION.match(name):
+                yield parameter
+
+    def parameter_group(self, name: str) -> str:
+        """Return the part of the model a parameter belongs to."""
+        if _FUSION.match(name):
+            return "fusion"
+        groups = {
+            "vision_model": "vision",
+            "vision_proj": "vision projection",
+            "text_proj": "text projection",
+            "temp": "logit",
+        }
+        return groups.get(name.split(".")[0], "text")
+
+    def projections(self) -> tuple[Float[Tensor, "width d"], Float[Tensor, "text_width d"]]:
+        """Return the last linear maps of both towers without their biases, embedding dimension last."""
+        return self.vision_proj.weight.T, self.text_proj.weight.T
+
+    def attention_modules(self, tower: str) -> Sequence[nn.Module]:
+        """Return the attention modules of a tower, first layer first.
+
+        The layers of `cross` are counted from the first that has cross-attention: of ALBEF's twelve text layers the
+        papers call the one at index 2 layer 8, of BLIP's the numbers agree.
+        """
+        looking = cast(BlipTextModel, self.fusion_encoder or self.text_encoder)
+        found: dict[str, list[Any]] = {
+            "vision": [layer.self_attn for layer in self.vision_model.encoder.layers],
+            "text": [cast(Any, layer).attention.self for layer in self.text_encoder.encoder.layer],
+            "cross": [cast(Any, layer).crossattention.self for layer in looking.encoder.layer],
+        }
+        if tower not in found:
+            raise require(self, f"{tower} attention")
+        return found[tower]
+
+    def adapter_targets(self) -> str:
+        """Return where low-rank adapters go: attention and MLP of the image tower, self-attention of the text tower."""
+        return _ADAPTERS
+
+    def write_files(self, directory: Path) -> None:
+        """Write the vocabulary unless it is the shipped one."""
+        if not is_shipped(self.tokenizer.vocabulary):
+            write_text(directory / VOCABULARY_FILE, "\n".join(self.tokenizer.vocabulary) + "\n")
+
+
+def is_shipped(vocabulary: Sequence[str]) -> bool:
+    """Say whether a vocabulary is the one that ships with the package, with or without the tokens of BLIP."""
+    return tuple(vocabulary) in (shipped_vocabulary(), with_blip_tokens(shipped_vocabulary()))
