@@ -18,6 +18,7 @@ from vlm_data.files import write_text
 from vlm_finetune.errors import VlmFinetuneError
 from vlm_finetune.recipe import Recipe, load_recipe, parse
 from vlm_models.checkpoint import MANIFEST
+from vlm_models.spec import saved_folder
 
 RECIPE, ENVIRONMENT, LOG, DONE, RESUME = "recipe.toml", "environment.json", "log.jsonl", "DONE", "resume"
 _RESULTS = ("predictions", "rationales", "regions", "figures", "results.jsonl", "report.html")
