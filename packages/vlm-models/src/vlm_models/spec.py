@@ -131,6 +131,6 @@ def check_patches(size: int, patch: int, name: str) -> None:
     """
     if size % patch:
         raise CallError(
-            f"image_size={size} is no multiple of the patches of {name}, {patch} pixels, and the rest of an image would "
+            f"image_size={size} is no multiple of the patches of {name}, {patch} pixels; the rest of an image would "
             f"be ignored. Expected one that is; write e.g. image_size={max(1, round(size / patch)) * patch}."
         )
