@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from torch import Tensor, nn
 
+from vlm_data.errors import listing
 from vlm_data.loading import Batch
 from vlm_data.progress import Progress, silent
 from vlm_finetune.batches import TrainingBatches
-from vlm_finetune.errors import DivergedError
+from vlm_finetune.errors import DivergedError, VlmFinetuneError
 from vlm_finetune.method import Method
 from vlm_finetune.optim import adamw
 from vlm_finetune.recipe import TrainingSettings
@@ -56,6 +57,7 @@ class Loop:
         # The schedule is not prepared: Accelerate would step it once per process.
         self.wrapped, self.optimizer = self.accelerator.prepare(self.method, optimizer)
         self._pending: list[dict[str, Any]] = []
+        self._reached = False
 
     def train(self, resume: ResumePoints) -> None:
         """Train until the last epoch, leaving a resume point after each.
@@ -89,6 +91,7 @@ class Loop:
                 self.accelerator.backward(found["loss"] / parts)
             for name, value in found.items():
                 terms[name] = terms.get(name, 0) + value.detach() / parts
+        self._check_reached()
         event: dict[str, Any] = {"lr": lr, **terms}
         if self.settings.clip_norm:
             # Accelerate divides the gradients by the loss scale before it measures them.
@@ -102,6 +105,23 @@ class Loop:
         self._pending.append({"event": "step", "phase": self.position.phase, "step": self.position.step, **event})
         if len(self._pending) >= _LOG_EVERY:
             self._flush()
+
+    def _check_reached(self) -> None:
+        """Raise if the first backward pass left a trained tensor without gradient: it would never move.
+
+        Several processes would even wait for it. DeepSpeed keeps gradients elsewhere.
+        """
+        if self._reached or self.accelerator.distributed_type == DistributedType.DEEPSPEED:
+            return
+        self._reached = True
+        trained = {name: p for name, p in self.method.named_parameters() if p.requires_grad}
+        without = [name for name, parameter in trained.items() if parameter.grad is None]
+        if without:
+            raise VlmFinetuneError(
+                f"{len(without)} of {len(trained)} trained tensors received no gradient at the first step: "
+                f"{listing(without)}. Expected the loss to depend on each of them, or they would never move. "
+                "Take another --method or model; without --lora-rank, if adapters are among them."
+            )
 
     def _check(self) -> None:
         """Write the log, and stop before weights are judged or kept that the last update has destroyed."""
