@@ -118,6 +118,9 @@ def test_values_of_another_type(tables, parts):
 
 OUT_OF_RANGE = {
     "model.precision": ["int8"],
+    "lora.rank": [-1],
+    "lora.alpha": [0.0, -1.0, float("nan")],
+    "lora.dropout": [-0.1, 1.0, float("nan")],
     "data.limit": [-1],
     "data.seed": [-1],
     "data.augmentation": ["flip"],
@@ -175,6 +178,24 @@ def test_settings_of_methods_out_of_range(method, key, values):
         message = refused({"method": {"name": method, key: value}})
         assert message.startswith(f"own.toml: method.{key} is ")
         assert "expected" in message
+
+
+@pytest.mark.parametrize("method", METHODS.names())
+def test_adapters_stand_in_for_towers_that_a_method_moves(method):
+    tables = {"method": {"name": method}, "lora": {"rank": 4}}
+    if method == "linear-probe":
+        assert refused(tables) == (
+            "own.toml: lora.rank is 4, but linear-probe trains no tower that adapters could stand in for. "
+            "Expected 0; leave out --lora-rank, or take another --method."
+        )
+    else:
+        assert parse(tables).lora.rank == 4
+
+
+def test_a_recipe_from_before_there_were_adapters_is_one_without():
+    tables = parse({}).tables()
+    del tables["lora"]
+    assert parse(tables) == parse({})
 
 
 def test_every_schedule_and_precision_can_be_asked_for():

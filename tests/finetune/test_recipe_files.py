@@ -1,10 +1,11 @@
+import dataclasses
 import re
 
 import pytest
 
 from vlm_data.errors import CallError
 from vlm_finetune.errors import RecipeError
-from vlm_finetune.recipe import METHODS, parse
+from vlm_finetune.recipe import METHODS, LoraSettings, ModelSettings, parse
 from vlm_finetune.recipe_files import copy_recipe, recipe_names, recipe_tables, recipe_text, resolve
 
 
@@ -20,7 +21,8 @@ class TestShippedRecipes:
         assert bool(re.search(r"\(\w+ et al\. \d{4}", source)) is published
 
     def test_it_is_the_recipe_of_the_method_in_its_name(self, name):
-        assert name.removeprefix("digits-") == resolve(name).method
+        recipe = resolve(name)
+        assert name.removeprefix("digits-") == recipe.method + ("-lora" if recipe.lora.rank else "")
 
     def test_a_copy_of_it_is_the_same_recipe(self, name, tmp_path):
         copy_recipe(name, tmp_path / "own.toml")
@@ -50,6 +52,17 @@ class TestDefaultRecipe:
         found = resolve(flags={**flags, "method": {"name": "flcp"}})
         assert found.training == resolve("flyp").training != resolve("digits-flyp").training
         assert found.method == "flyp"
+
+    def test_with_adapters_other_models_start_from_settings_that_suit_adapters(self):
+        found = resolve(flags={"model": {"spec": "openclip:ViT-B-32"}, "lora": {"rank": 8}})
+        assert dataclasses.replace(found, lora=LoraSettings(4), model=ModelSettings()) == resolve("full-lora")
+        assert found.lora.rank == 8
+        assert found.training.lr == pytest.approx(10 * resolve("full").training.lr)
+
+    def test_on_digits_adapters_do_with_the_settings_of_the_towers(self):
+        found = resolve(assignments=["lora.rank=4"])
+        assert found.training == resolve("digits-full").training
+        assert resolve(flags={"lora": {"rank": 0}}) == resolve("digits-full")
 
     def test_assignments_choose_it_like_flags(self):
         assert resolve(assignments=["method.name=carot"]) == resolve("digits-carot")

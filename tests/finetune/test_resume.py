@@ -57,10 +57,13 @@ def train_with_stops(train, out, name, stops, /, **tables):
     return train(name, out, **tables)
 
 
-@pytest.mark.parametrize("method", METHODS.names())
-def test_stopped_and_started_again_it_is_the_same_model(method, train, tmp_path):
+@pytest.mark.parametrize(
+    ("method", "rank"), [*((name, 0) for name in METHODS.names()), ("full", 2), ("carot", 2), ("lp-ft", 2)]
+)
+def test_stopped_and_started_again_it_is_the_same_model(method, rank, train, tmp_path):
     # 12 steps per epoch; reports after 5, 10 and 12 of them, resume points after 5, 10 and at the end
     tables = {"training": {"epochs": 2, "batch_size": 8, "save_every": 5}, "data": {"augmentation": "crop"}}
+    tables["lora"] = {"rank": rank}
     whole, events = train(method, tmp_path / "whole", **tables)
     found, again = train_with_stops(train, tmp_path / "stopped", method, (2, 3), **tables)
     assert results(found) == results(whole)

@@ -97,6 +97,7 @@ def test_a_contrastive_training_and_an_evaluation(recipe, tmp_path, digits):
 def test_every_method(recipe, tmp_path, digits):
     recipes = {name: recipe(name, data={"augmentation": "crop"}, training=STEPS) for name in METHODS.names()}
     recipes |= {f"{name}-in-parts": recipe(name, training=CLIPPED) for name in METHODS.names()}
+    recipes |= {f"{name}-lora": recipe(name, lora={"rank": 4}, training=STEPS) for name in ("full", "carot", "lp-ft")}
     smooth = {"label_smoothing": 0.1}
     recipes["flyp-many-steps"] = recipe("flyp", training={**STEPS, "epochs": 10}, method=smooth)
     folder = two_processes(tmp_path / "two", recipes)

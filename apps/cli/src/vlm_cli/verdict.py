@@ -20,12 +20,11 @@ _LABELS = {"accuracy": "acc", "ece": "ECE"}
 
 def show_plan(recipe: "Recipe", out: "Path", console: Console) -> None:
     """Tell what a call would do: data and model are loaded, nothing is written."""
-    from vlm_finetune.finetuning import load_data
-    from vlm_models import load_encoder
+    from vlm_finetune.finetuning import base_encoder, load_data
     from vlm_models.interface import parameter_count
 
     benchmark = load_data(recipe)
-    parameters = parameter_count(load_encoder(recipe.model.spec))
+    parameters = parameter_count(base_encoder(recipe))
     sizes = {"train": len(benchmark.train), "val": len(benchmark.val), "test": len(benchmark.test)}
     plan = {
         "run": str(out),

@@ -19,6 +19,7 @@ from vlm_data.progress import Progress, silent
 from vlm_finetune.batches import FeatureBatches, ImageBatches, TrainingBatches, micro_order
 from vlm_finetune.devices import accelerator, check_precision, process_state
 from vlm_finetune.loop import Loop, diverged
+from vlm_finetune.lora import adapt
 from vlm_finetune.method import Method, Phase
 from vlm_finetune.recipe import METHODS, DataSettings, Recipe
 from vlm_finetune.recipe_files import resolve
@@ -27,9 +28,11 @@ from vlm_finetune.run import LOG, RESUME, Run, open_run, remove_unfinished, star
 from vlm_finetune.run_log import RunLog, read_log
 from vlm_finetune.validation import Validator
 from vlm_models import load_encoder, save_model
+from vlm_models.adapters import adapter_targets
 from vlm_models.checkpoint import load_state, read_weights, write_weights
 from vlm_models.classifier import Classifier
 from vlm_models.inference import image_features
+from vlm_models.interface import DualEncoder
 from vlm_models.spec import parse_spec
 from vlm_models.zero_shot import zero_shot_classifier
 
@@ -70,9 +73,21 @@ def _load(data: DataSettings) -> Benchmark:
     )
 
 
+def base_encoder(recipe: Recipe, device: torch.device | str = "cpu") -> DualEncoder:
+    """Load the towers a recipe starts from.
+
+    Raises:
+        CapabilityError: if the recipe wants adapters, and they can take none.
+    """
+    encoder = load_encoder(recipe.model.spec, device)
+    if recipe.lora.rank:
+        adapter_targets(encoder)
+    return encoder
+
+
 def zero_shot_model(recipe: Recipe, benchmark: Benchmark, device: torch.device | str = "cpu") -> Classifier:
     """Load the base model of a recipe with the zero-shot head for the benchmark."""
-    encoder = load_encoder(recipe.model.spec, device)
+    encoder = base_encoder(recipe, device)
     return zero_shot_classifier(encoder, benchmark.class_names, benchmark.templates)
 
 
@@ -112,7 +127,8 @@ def finetune(
         training = Training(run, benchmark or load_data(recipe), after_epoch, start_facts, progress)
         model = training.fit()
         if training.accelerator.is_main_process:
-            save_model(model, run.path, method=recipe.method, epoch=training.position.best_epoch)
+            lora = {"lora_rank": recipe.lora.rank} if recipe.lora.rank else {}
+            save_model(model, run.path, method=recipe.method, epoch=training.position.best_epoch, **lora)
         training.accelerator.wait_for_everyone()
     if process_state().is_main_process:
         shutil.rmtree(run.path / RESUME, ignore_errors=True)
@@ -137,8 +153,9 @@ def prepare_run(recipe: Recipe, out: str | os.PathLike[str], overwrite: bool = F
 
 
 def default_out(recipe: Recipe) -> Path:
-    """Return where a run goes when nothing else is said: `runs/DATA-MODEL-METHOD-seedS`."""
-    parts = (recipe.data.name, recipe.model.spec, recipe.method)
+    """Return where a run goes when nothing else is said: `runs/DATA-MODEL-METHOD-seedS`, METHOD-loraR with adapters."""
+    lora = (f"lora{recipe.lora.rank}",) if recipe.lora.rank else ()
+    parts = (recipe.data.name, recipe.model.spec, recipe.method, *lora)
     words = ["".join(c if c.isalnum() or c in "._" else "-" for c in part).strip("-") for part in parts]
     return Path("runs") / "-".join([*words, f"seed{recipe.training.seed}"])
 
@@ -189,7 +206,10 @@ class Training:
 
     def _build(self, phase: Phase, model: Classifier) -> Method:
         steps = ImageBatches(self.benchmark.train, model.encoder.preprocess, phase.training).steps
-        return METHODS.load(phase.method).build(model, phase.settings, phase.training.epochs * steps)
+        method: Method = METHODS.load(phase.method).build(model, phase.settings, phase.training.epochs * steps)
+        if self.recipe.lora.rank and not method.frozen_encoder:
+            adapt(method, self.recipe.lora, phase.training.seed)
+        return method
 
     def _fit_phase(self, phase: Phase, model: Classifier) -> Classifier:
         method = self._build(phase, model)
@@ -247,6 +267,7 @@ class Training:
             "step": self.position.step,
             "method": type(method).__name__,
             "trained_parameters": sum(p.numel() for p in method.trained()),
+            **({"adapted_modules": len(method.adapted)} if method.adapted else {}),
             "total_steps": loop.total_steps,
             "processes": self.accelerator.num_processes,
             "strategy": str(self.accelerator.distributed_type.value),

@@ -1,5 +1,6 @@
 """What a fine-tuning method is to the loop: a module whose forward pass is the loss."""
 
+import copy
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from vlm_data.loading import Batch
 from vlm_finetune.recipe import TrainingSettings
+from vlm_models.adapters import merged
+from vlm_models.capabilities import require
 from vlm_models.classifier import LINEAR, Classifier
 from vlm_models.interface import freeze
 
@@ -40,16 +43,26 @@ class Method(nn.Module, ABC):
         needs_captions: whether a batch must carry texts.
         needs_labels: whether a batch must carry class labels.
         frozen_encoder: whether the image tower never changes; the loop then feeds cached features.
+        beside_adapters: parts of the encoder that are trained as they are where low-rank adapters stand in for the
+            rest, names of `vlm_models.interface.PARAMETER_GROUPS`.
+        adapted: names of the modules of the encoder that have adapters, see `vlm_finetune.lora`.
+
+    Raises:
+        CapabilityError: if it needs captions, and the model encodes no text.
     """
 
     needs_captions = False
     needs_labels = True
     frozen_encoder = False
+    beside_adapters: tuple[str, ...] = ("logit",)
 
     def __init__(self, model: Classifier) -> None:
         super().__init__()
+        if self.needs_captions and "text" not in model.encoder.capabilities:
+            raise require(model.encoder, "text")
         freeze(model.parameters())
         self.model = model
+        self.adapted: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -64,8 +77,16 @@ class Method(nn.Module, ABC):
         """React to the optimiser step number `step` (0-based), for example by updating a teacher."""
 
     def classifier(self) -> Classifier:
-        """Return the model as it is evaluated and saved now."""
-        return self.model
+        """Return the model as it is evaluated and saved now, without adapters."""
+        return self.plain_model()
+
+    def plain_model(self) -> Classifier:
+        """Return the model itself; if it has adapters, a copy with their increments added to its weights."""
+        model = self.model
+        if not self.adapted:
+            return model
+        head = copy.deepcopy(model.head)
+        return Classifier(merged(model.encoder), head, model.head_kind, model.class_names, model.templates)
 
     def companions(self) -> Mapping[str, nn.Module]:
         """Return further models that belong to the run and to its resume state, such as `teacher`."""
@@ -76,18 +97,18 @@ class Method(nn.Module, ABC):
         return (parameter for parameter in self.parameters() if parameter.requires_grad)
 
     def release(self, *modules: nn.Module) -> None:
-        """Let the parameters of these modules be trained."""
-        for module in modules:
-            for parameter in module.parameters():
-                parameter.requires_grad_(True)
-
-    def release_towers(self) -> None:
-        """Let both towers and the logit scale be trained, and nothing that a contrastive loss does not depend on.
+        """Let the parameters of these modules be trained, all but those that no feature depends on.
 
         DDP waits for the gradient of every parameter that asks for one.
         """
-        self.release(self.model.encoder)
+        for module in modules:
+            for parameter in module.parameters():
+                parameter.requires_grad_(True)
         freeze(self.model.encoder.idle_parameters())
+
+    def release_towers(self) -> None:
+        """Let both towers and the logit scale be trained."""
+        self.release(self.model.encoder)
 
     def train_head(self) -> None:
         """Let the head be trained; it is no longer a function of the text tower."""

@@ -33,6 +33,22 @@ class ModelSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class LoraSettings:
+    """Table `[lora]`: low-rank adapters in place of the towers that a method would train.
+
+    Attributes:
+        rank: r of the adapters; 0 = none, the towers themselves are trained.
+        alpha: the increment of a weight is `(alpha / rank) B A`. Kept when the rank changes, it lets the learning rate
+            stay, too (Hu et al. 2022, section 4.1; 32 is what they used for GPT-2).
+        dropout: of the input of an adapter, in training.
+    """
+
+    rank: int = within(0, 0, note=" (0 = off)")
+    alpha: float = within(32.0, 0, closed="(]")
+    dropout: float = within(0.0, 0, 1, closed="[)")
+
+
+@dataclasses.dataclass(frozen=True)
 class DataSettings:
     """Table `[data]`.
 
@@ -71,7 +87,7 @@ class TrainingSettings:
         clip_norm: largest norm of the whole gradient, after un-scaling; 0 = no clipping.
         select: which epoch is kept: `val` = best validation accuracy (ties: lower NLL, then later), `last`.
         save_every: optimiser steps between resume points; 0 = at the end of each epoch.
-        seed: of data order, captions and augmentation.
+        seed: of data order, captions, augmentation and the start of adapters.
     """
 
     epochs: int = within(10, 0)
@@ -124,6 +140,7 @@ class Recipe:
     method: str
     method_settings: Any
     model: ModelSettings = ModelSettings()
+    lora: LoraSettings = LoraSettings()
     data: DataSettings = DataSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -143,6 +160,7 @@ class Recipe:
 
 _TABLES: Mapping[str, type] = {
     "model": ModelSettings,
+    "lora": LoraSettings,
     "data": DataSettings,
     "training": TrainingSettings,
     "evaluation": EvaluationSettings,
@@ -186,6 +204,11 @@ def parse(tables: Mapping[str, Any], origin: str = "the recipe") -> Recipe:
         raise RecipeError(
             f"{origin}: training.accumulation_steps is {parts}; expected a divisor of the batch size {batch_size}. "
             "Change one of them."
+        )
+    if recipe.lora.rank and not getattr(METHODS.load(method), "MOVES_TOWERS", True):
+        raise RecipeError(
+            f"{origin}: lora.rank is {recipe.lora.rank}, but {method} trains no tower that adapters could stand in "
+            "for. Expected 0; leave out --lora-rank, or take another --method."
         )
     return recipe
 

@@ -75,7 +75,7 @@ def resolve(recipe: str | None = None, assignments: Sequence[str] = (), flags: T
     """Return the recipe of a call: defaults < recipe < assignments < flags.
 
     Without `recipe` the shipped recipe `DATA-METHOD` is taken if there is one for this model, else `METHOD`; so the
-    same method starts from settings that suit model and data.
+    same method starts from settings that suit model and data. With adapters `METHOD-lora` comes before `METHOD`.
 
     Args:
         recipe: name of a shipped recipe, or path of a TOML file (for example `recipe.toml` of a run).
@@ -106,6 +106,8 @@ def _default_name(own: Tables) -> str:
         shipped = parse(recipe_tables(special))
         if (shipped.model.spec, shipped.data.name) == wanted:
             return special
+    if own.get("lora", {}).get("rank") and f"{method}-lora" in recipe_names():
+        return f"{method}-lora"
     if method not in recipe_names():
         raise RecipeError(f"method {method!r} has no shipped recipe. Expected --recipe FILE with its settings.")
     return method

@@ -38,7 +38,12 @@ EPILOG = options.examples(
     "gradient accumulation (--set training.accumulation_steps=N) does not add any.",
 )
 @click.option("--lr", type=float, help="Peak learning rate.")
-@click.option("--seed", type=int, help="Of data order, captions and augmentation.")
+@click.option("--seed", type=int, help="Of data order, captions, augmentation, adapters.")
+@click.option(
+    "--lora-rank",
+    type=click.IntRange(min=0),
+    help="Train low-rank adapters (LoRA) of this rank in place of whole towers; they are merged into the saved model.",
+)
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Of the forward pass.")
 @click.option("--alpha", help="Weight of the fine-tuned model in the interpolated one, or auto.  [default: 0.5]")
 @options.device_option
@@ -135,6 +140,7 @@ def _tables(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
     chosen = None if values["alpha"] is None else options.parse_alpha(values["alpha"])
     given: dict[str, dict[str, Any]] = {
         "model": {"spec": values["model"], "precision": values["precision"]},
+        "lora": {"rank": values["lora_rank"]},
         "method": {"name": values["method"]},
         "data": {
             "name": values["data"],

@@ -59,6 +59,7 @@ class Carot(Method):
 
     needs_captions = True
     needs_labels = False
+    beside_adapters = ("logit", "vision projection", "text projection")  # two of its terms are functions of these maps
 
     def __init__(self, model: Classifier, config: Config, total_steps: int) -> None:
         super().__init__(model)
@@ -107,11 +108,11 @@ class Carot(Method):
         """Move the teacher towards the student when its time has come."""
         momentum = self.momentum.after(step)
         if self._teacher and momentum is not None:
-            self._teacher[0].update(self.model.encoder, momentum)
+            self._teacher[0].update(self.plain_model().encoder, momentum)
 
     def classifier(self) -> Classifier:
         """Return the model with the zero-shot head of its text tower now."""
-        return with_rebuilt_head(self.model)
+        return with_rebuilt_head(self.plain_model())
 
     def companions(self) -> Mapping[str, nn.Module]:
         """Return the teacher."""

@@ -42,7 +42,7 @@ class Flyp(Method):
 
     def classifier(self) -> Classifier:
         """Return the model with the zero-shot head of its text tower now."""
-        return with_rebuilt_head(self.model)
+        return with_rebuilt_head(self.plain_model())
 
 
 def build(model: Classifier, config: Config, total_steps: int) -> Flyp:

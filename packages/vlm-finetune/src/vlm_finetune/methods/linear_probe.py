@@ -10,6 +10,9 @@ from vlm_finetune.method import Method
 from vlm_finetune.settings import within
 from vlm_models.classifier import Classifier
 
+MOVES_TOWERS = False
+"""There is nothing in it that low-rank adapters could stand in for."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
