@@ -17,8 +17,10 @@ from vlm_data.preprocess import Preprocess
 from vlm_models import load_encoder
 from vlm_models.attention import record_attention
 from vlm_models.bert_tokens import BertTokens
+from vlm_models.blip_captioner import load_captioner
 from vlm_models.fusion_encoder import FusionEncoder
 from vlm_models.fusion_weights import published_name, resized_positions
+from vlm_models.masked_words import load_masked_word_head
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FAMILIES, SIZES = ("albef", "blip"), ("native", "resized")
@@ -36,7 +38,7 @@ class Case:
         option = f",image_size={self.config['resized_image_size']}" if size == "resized" else ""
         self.encoder = load_encoder(f"{family}:{folder}/weights.pth{option}").to(dtype)
         assert isinstance(self.encoder, FusionEncoder)
-        self.family, self.size = family, size
+        self.family, self.size, self.folder = family, size, folder
         self.inputs = {
             name: self.cast(value, dtype) for name, value in load_file(source / "inputs.safetensors").items()
         }
@@ -194,6 +196,29 @@ class TestAttention:
             logits = pooled @ case.inputs["lp_weight"].T + case.inputs["lp_bias"]
         score = logits.gather(1, case.inputs["lp_class"].unsqueeze(1)).sum()
         case.check("relevance_lp_all", relevance(attention, score))
+
+
+class TestLanguage:
+    """Arrays that exist for the native image size only."""
+
+    @pytest.fixture(params=[torch.float32, torch.float64], ids=str)
+    def case(self, request, family, tmp_path):
+        return Case(family, "native", request.param, tmp_path)
+
+    @pytest.mark.parametrize("family", ["albef"])
+    @torch.no_grad()
+    def test_masked_words(self, case):
+        head = load_masked_word_head(case.folder / "weights.pth", case.encoder).to(case.images.dtype)
+        vision = case.encoder.vision_tokens(case.images)
+        case.check("mlm_logits", head(case.encoder.match(vision, case.inputs["input_ids_mlm"])[1]))
+
+    @pytest.mark.parametrize("family", ["blip"])
+    @torch.no_grad()
+    def test_captions(self, case):
+        captioner = load_captioner(str(case.folder / "weights.pth")).to(case.images.dtype)
+        tokens = case.inputs["input_ids_dec"]
+        case.check("lm_logits", captioner.caption_logits(case.images, tokens))
+        case.check("lm_loss", captioner.caption_loss(case.images, tokens))
 
 
 class TestWhatWouldBeWrong:

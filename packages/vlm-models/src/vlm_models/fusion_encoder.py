@@ -13,10 +13,10 @@ from transformers import BlipTextModel
 
 from vlm_data.errors import CallError
 from vlm_data.files import write_text
-from vlm_data.preprocess import Preprocess
 from vlm_models.bert_tokens import MATCHING, BertTokens, shipped_vocabulary, with_blip_tokens
 from vlm_models.capabilities import require
 from vlm_models.fusion_architecture import FusionSizes, fusion_tower, text_tower, undefined_weights, vision_tower
+from vlm_models.fusion_vision import fusion_preprocess, image_tokens
 from vlm_models.interface import MatchingModel, VisionOutput
 from vlm_models.key_bias import silence_key_biases
 from vlm_models.token_ids import check_ids
@@ -32,7 +32,6 @@ CAPABILITIES = (
     "matching",
     "adapters",
 )
-_MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _FUSION = re.compile(r"fusion_encoder\.|itm_head\.|.*\.crossattention\.")
 _ADAPTERS = (
     r".*(vision_model\.encoder\.layers\.\d+\.(self_attn\.(qkv|projection)|mlp\.fc[12])"
@@ -60,7 +59,7 @@ class FusionEncoder(MatchingModel):
         self.tokenizer = tokenizer
         self.spec = spec
         self.architecture = {**architecture, "sizes": dataclasses.asdict(sizes)}
-        self.preprocess = Preprocess(sizes.image_size, _MEAN, _STD, "bicubic", "squash")
+        self.preprocess = fusion_preprocess(sizes.image_size)
         self.embedding_dim = sizes.embedding_dim
         self.capabilities = frozenset(CAPABILITIES)
         with undefined_weights():
@@ -83,15 +82,7 @@ class FusionEncoder(MatchingModel):
 
     def vision_tokens(self, images: Tensor) -> VisionOutput:
         """Return the tokens of the image tower after its final norm, the class token first."""
-        pixels = self.preprocess.normalise(images).to(self.vision_proj.weight.dtype)
-        side = self.sizes.image_size
-        if pixels.shape[-2:] != (side, side):
-            raise CallError(
-                f"images of {pixels.shape[-2]} x {pixels.shape[-1]} pixels do not fit {self.spec}; "
-                f"expected {side} x {side}. Resize them, or load the model with the option image_size."
-            )
-        # Not `pooler_output`: transformers applies the final norm to it a second time.
-        tokens = cast(Tensor, self.vision_model(pixel_values=pixels).last_hidden_state)
+        tokens = image_tokens(self.vision_model, images, self.preprocess, self.spec)
         return VisionOutput(tokens, tokens[:, 0], 1, self.sizes.grid, self.vision_proj(tokens[:, 0]))
 
     def encode_text(self, tokens: Int64[Tensor, "n length"]) -> Float[Tensor, "n d"]:

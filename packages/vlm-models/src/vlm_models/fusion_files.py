@@ -39,8 +39,7 @@ def load_fusion(family: str, source: str, options: Mapping[str, str]) -> FusionE
     tensors = read_weight_file(source).tensors
     check_contents(tensors, family, source)
     sizes = read_sizes(tensors, family, source, options)
-    beside = Path(source).parent / VOCABULARY_FILE
-    tokenizer = fusion_tokenizer(family, sizes, beside if beside.is_file() else None, source)
+    tokenizer = fusion_tokenizer(family, sizes, vocabulary_beside(source), source)
     architecture = fusion_architecture(family, tokenizer)
     learned = grid_side(tensors[POSITIONS]) * sizes.patch_size
     if learned != sizes.image_size:
@@ -89,6 +88,12 @@ def fusion_tokenizer(family: str, sizes: FusionSizes, vocabulary: Path | None, s
             f"trained with; put it beside them as {VOCABULARY_FILE}, one word piece per line."
         )
     return BertTokens(words, closing=family == "blip", length=sizes.text_length)
+
+
+def vocabulary_beside(source: str) -> Path | None:
+    """Return the `vocab.txt` in the folder of a weight file, None if there is none."""
+    path = Path(source).parent / VOCABULARY_FILE
+    return path if path.is_file() else None
 
 
 def fusion_architecture(family: str, tokenizer: BertTokens) -> dict[str, Any]:

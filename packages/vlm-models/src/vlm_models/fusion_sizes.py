@@ -55,7 +55,9 @@ class _Shapes:
         return len(numbers)
 
 
-def read_sizes(tensors: Mapping[str, Tensor], family: str, source: str, options: Mapping[str, str]) -> FusionSizes:
+def read_sizes(
+    tensors: Mapping[str, Tensor], family: str, source: str, options: Mapping[str, str], decoder: str = ""
+) -> FusionSizes:
     """Return the sizes of a published model.
 
     Args:
@@ -63,13 +65,15 @@ def read_sizes(tensors: Mapping[str, Tensor], family: str, source: str, options:
         family: `albef` or `blip`.
         source: path of the file; a `config.json` beside it may tell attention heads.
         options: of the spec, `OPTIONS`.
+        decoder: what stands before the names of text layers, if those of a decoder are meant; it has no projections,
+            and `embedding_dim` is 0.
 
     Raises:
         CallError: for an impossible option, or heads that nothing tells.
         CheckpointError: if a tensor that tells a size is missing or misshapen.
     """
     shapes = _Shapes(tensors, family, source)
-    prefix = text_prefix(tensors)
+    prefix = decoder or text_prefix(tensors)
     vision_width, _, patch_size, _ = shapes.of("visual_encoder.patch_embed.proj.weight", 4)
     vocabulary_size, text_width = shapes.of(f"{prefix}embeddings.word_embeddings.weight", 2)
     positions, _ = shapes.of(f"{prefix}embeddings.position_embeddings.weight", 2)
@@ -93,7 +97,7 @@ def read_sizes(tensors: Mapping[str, Tensor], family: str, source: str, options:
         text_mlp_width=shapes.of(f"{prefix}encoder.layer.0.intermediate.dense.weight", 2)[0],
         vocabulary_size=vocabulary_size,
         positions=positions,
-        embedding_dim=shapes.of("vision_proj.weight", 2)[0],
+        embedding_dim=0 if decoder else shapes.of("vision_proj.weight", 2)[0],
         text_length=text_length(options, family, positions),
         temperature_range=_TEMPERATURE_RANGE[family],
     )

@@ -77,24 +77,30 @@ def load_published(encoder: FusionEncoder, tensors: Mapping[str, Tensor], family
     given = {name: tensor for name, tensor in tensors.items() if not _DROPPED.match(name)}
     if POSITIONS in given:
         given[POSITIONS] = resized_positions(given[POSITIONS].float(), encoder.sizes.grid[0])
-    target = encoder.state_dict()
-    prefix = text_prefix(given)
-    names = {name: published_name(name, prefix, encoder.sizes.text_layers) for name in target}
-    expected = {names[name]: tensor for name, tensor in target.items()}
+    prefix, layers = text_prefix(given), encoder.sizes.text_layers
+    names = {name: published_name(name, prefix, layers) for name in encoder.state_dict()}
     types = prefix + _TOKEN_TYPES
-    if family == "albef":
-        expected[types] = torch.empty(2, encoder.sizes.text_width, device="meta")
+    added = {types: torch.empty(2, encoder.sizes.text_width, device="meta")} if family == "albef" else {}
+    check_tensors({names[name]: tensor for name, tensor in encoder.state_dict().items()} | added, given, family, path)
+    state = {name: given[published].float() for name, published in names.items()}
+    if added:
+        positions = "text_encoder.embeddings.position_embeddings.weight"
+        state[positions] = state[positions] + given[types][0].float()
+    encoder.load_state_dict(state, strict=True)
+
+
+def check_tensors(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], family: str, path: str) -> None:
+    """Raise unless a file holds exactly the tensors that are expected, by their published names.
+
+    Raises:
+        CheckpointError: lists missing, unexpected and misshapen keys.
+    """
     problems = differences(expected, given)
     if problems:
         raise CheckpointError(
             f"the weights of {path} do not fit {family}: {'; '.join(problems)}. "
             f"Expected exactly the tensors of {family.upper()}'s authors; check that the file is whole."
         )
-    state = {name: given[published].float() for name, published in names.items()}
-    if family == "albef":
-        positions = "text_encoder.embeddings.position_embeddings.weight"
-        state[positions] = state[positions] + given[types][0].float()
-    encoder.load_state_dict(state, strict=True)
 
 
 def resized_positions(table: Tensor, side: int) -> Tensor:
