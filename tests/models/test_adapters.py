@@ -1,3 +1,4 @@
+import re
 import sys
 
 import open_clip
@@ -13,6 +14,7 @@ from vlm_models.adapters import adapter_targets, add_adapters, merged
 from vlm_models.capabilities import CapabilityError
 from vlm_models.errors import VlmModelsError
 from vlm_models.open_clip_encoder import OpenClipEncoder
+from vlm_models.open_clip_towers import ADAPTER_TARGETS
 from vlm_models.weight_space import interpolate
 
 TEXT = {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1}
@@ -198,6 +200,30 @@ class TestWeights:
         torch.manual_seed(0)
         increment = functional.linear(x * kept, plain.weight - layer.base_layer.weight)
         torch.testing.assert_close(layer(x), layer.base_layer(x) + increment, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "adapted"),
+    [
+        ("visual.transformer.resblocks.11.attn", True),
+        ("text.transformer.resblocks.0.mlp.c_proj", True),
+        ("visual.trunk.blocks.0.attn.qkv", True),
+        ("visual.trunk.blocks.0.attn.v_proj", True),
+        ("visual.trunk.blocks.0.mlp.fc1_g", True),
+        ("visual.trunk.stages.2.blocks.26.mlp.fc2", True),
+        ("text.transformer.encoder.layer.3.attention.self.query", True),
+        ("visual.transformer.resblocks.11.attn.out_proj", False),
+        ("visual.trunk.blocks.0.attn.q_norm", False),
+        ("visual.trunk.blocks.0.norm1", False),
+        ("visual.trunk.attn_pool.proj", False),
+        ("visual.trunk.patch_embed.proj", False),
+        ("visual.attn_pool.attn", False),
+        ("visual.head.proj", False),
+        ("text.text_projection", False),
+    ],
+)
+def test_places_in_the_towers_of_open_clip(name, adapted):
+    assert bool(re.fullmatch(ADAPTER_TARGETS, f"clip.{name}")) is adapted
 
 
 class TestSaved:

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from vlm_models.interface import VisionOutput
 
 ADAPTER_TARGETS = (
-    r".*(resblocks\.\d+\.(attn|mlp\.c_fc|mlp\.c_proj)|trunk\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.fc[12])"
+    r".*(resblocks\.\d+\.(attn|mlp\.c_fc|mlp\.c_proj)"
+    r"|trunk\.(stages\.\d+\.)?blocks\.\d+\.(attn\.(qkv|[qkv]_proj|proj)|mlp\.fc(1|1_g|1_x|2))"
     r"|layers?\.\d+\..*\.(query|key|value|[qkv]_proj|[qkv]))"
 )
-"""Attention and MLP of open_clip's own blocks, of timm's vision transformers, and attention of Hugging Face's text."""
+"""Attention and MLP of open_clip's own blocks and of timm's towers, and attention of Hugging Face's text."""
 
 
 def capabilities(clip: Any) -> frozenset[str]:
