@@ -60,6 +60,49 @@ def test_the_table_shows_three_models_and_where_the_files_are(vlm, workplace):
     ]
 
 
+def test_with_adapters_it_trains_few_parameters_and_leaves_a_model_like_any_other(vlm, tmp_path):
+    answer = vlm("finetune", "--lora-rank", "4", *SMALL, "--json")
+    assert answer.code == 0, answer.err
+    run = "runs/digits-tiny-full-lora4-seed0"
+    assert answer.document["run"] == run and {row["method"] for row in answer.document["rows"]} == {"full"}
+    assert "lora]\nrank = 4\nalpha = 32.0" in (tmp_path / run / "recipe.toml").read_text()
+    report = (tmp_path / run / "report.html").read_text()
+    assert "full, LoRA of rank 4" in report and "17,034 trained parameters (adapters in 12 modules)" in report
+    shown = vlm("models", "show", f"run:{run}", "--json").document
+    assert shown["saved"]["lora_rank"] == 4
+    assert shown["architecture"] == vlm("models", "show", "tiny", "--json").document["architecture"]
+
+    def accuracies(rows):
+        return {(row["alpha"], row["data"], row["split"]): row["metrics"]["accuracy"] for row in rows}
+
+    mixed = vlm("interpolate", "tiny", f"run:{run}", "--alphas", "0,0.5,1", "--limit", "64", "--json")
+    assert mixed.code == 0, mixed.err
+    again, told = accuracies(mixed.document["rows"]), accuracies(answer.document["rows"])
+    assert told.items() <= again.items()
+    full = vlm("finetune", *SMALL, "--dry-run", "--json").document  # its directory is free
+    assert full["run"] == RUN and full["recipe"]["lora"]["rank"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--method", "linear-probe"), "lora.rank is 4, but linear-probe trains no tower that adapters could stand in"),
+        (("--set", "lora.alpha=0"), "lora.alpha is 0.0; expected more than 0"),
+        (("--set", "lora.rang=2"), "table [lora] has no key 'rang'. Did you mean 'rank'?"),
+    ],
+)
+def test_adapters_that_cannot_be_are_refused_before_anything_is_written(vlm, tmp_path, words, said):
+    answer = vlm("finetune", "--lora-rank", "4", "--limit", "8", *words)
+    assert answer.code == 2 and said in answer.paragraph
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rank_that_no_map_has_leaves_the_directory_to_another_recipe(vlm):
+    answer = vlm("finetune", "--lora-rank", "100", "--limit", "8", "--out", "run")
+    assert answer.code == 2 and "Expected a rank from 1 to 64; change --lora-rank" in answer.paragraph
+    assert vlm("finetune", "--lora-rank", "64", "--limit", "8", "--out", "run", "--dry-run").code == 0
+
+
 def test_a_dry_run_tells_the_plan_and_writes_nothing(vlm, tmp_path):
     answer = vlm("finetune", "--method", "flyp", "--limit", "20", "--dry-run", "--json")
     plan = answer.document

@@ -46,9 +46,10 @@ def report_content(findings: Findings) -> dict[str, Any]:
 
 def _title(recipe: Mapping[str, Any]) -> str:
     method = recipe.get("method", {}).get("name", "full")
-    return (
-        f"{recipe.get('model', {}).get('spec', '?')} fine-tuned on {recipe.get('data', {}).get('name', '?')}: {method}"
-    )
+    rank = recipe.get("lora", {}).get("rank", 0)
+    lora = f", LoRA of rank {rank}" if rank else ""
+    model, data = recipe.get("model", {}).get("spec", "?"), recipe.get("data", {}).get("name", "?")
+    return f"{model} fine-tuned on {data}: {method}{lora}"
 
 
 def _lead(findings: Findings) -> str:
@@ -84,7 +85,8 @@ def _training_note(findings: Findings) -> str:
     start = next((event for event in findings.files.events if event.get("event") == "start"), {})
     parts = []
     if "trained_parameters" in start:
-        parts.append(f"{start['trained_parameters']:,} trained parameters")
+        inside = f" (adapters in {start['adapted_modules']} modules)" if "adapted_modules" in start else ""
+        parts.append(f"{start['trained_parameters']:,} trained parameters{inside}")
     if "total_steps" in start:
         parts.append(f"{start['total_steps']:,} optimiser steps")
     if "processes" in start:
@@ -110,7 +112,7 @@ def _facts(findings: Findings) -> dict[str, list[tuple[str, str]]]:
     names = manifest.get("class_names", [])
     shown = ", ".join(names[:_CLASS_NAMES_SHOWN])
     more = f" and {len(names) - _CLASS_NAMES_SHOWN} more" if len(names) > _CLASS_NAMES_SHOWN else ""
-    model = [(key, str(manifest[key])) for key in ("base", "method", "epoch", "head") if key in manifest]
+    model = [(key, str(manifest[key])) for key in ("base", "method", "lora_rank", "epoch", "head") if key in manifest]
     model += [(f"{len(names)} classes", shown + more)] if names else []
     model += [("prompt templates", " | ".join(manifest["templates"]))] if manifest.get("templates") else []
     found = {
