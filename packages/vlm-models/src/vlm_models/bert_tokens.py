@@ -47,6 +47,15 @@ def read_vocabulary(path: Path) -> tuple[str, ...]:
         raise CheckpointError(
             f"cannot read the vocabulary {path}: {error}. Expected a text file with one word piece per line."
         ) from error
+    return check_vocabulary(words, path)
+
+
+def check_vocabulary(words: tuple[str, ...], path: Path) -> tuple[str, ...]:
+    """Return word pieces that hold the special tokens of BERT.
+
+    Raises:
+        CheckpointError: if one is missing.
+    """
     missing = [word for word in (PADDING, UNKNOWN, FIRST, SEPARATOR, MASK) if word not in words]
     if missing:
         raise CheckpointError(

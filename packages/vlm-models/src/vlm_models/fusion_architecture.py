@@ -93,8 +93,13 @@ def undefined_weights() -> Iterator[None]:
 
 
 def vision_tower(sizes: FusionSizes) -> BlipVisionModel:
-    """Build the image tower: a vision transformer with pre-norm blocks and exact GELU."""
-    config = BlipVisionConfig(
+    """Build the image tower."""
+    return BlipVisionModel(vision_config(sizes))
+
+
+def vision_config(sizes: FusionSizes) -> BlipVisionConfig:
+    """Return what transformers has to know about the image tower: a ViT with pre-norm blocks and exact GELU."""
+    return BlipVisionConfig(
         hidden_size=sizes.vision_width,
         intermediate_size=sizes.vision_mlp_width,
         num_hidden_layers=sizes.vision_layers,
@@ -104,7 +109,6 @@ def vision_tower(sizes: FusionSizes) -> BlipVisionModel:
         hidden_act="gelu",
         layer_norm_eps=sizes.vision_eps,
     )
-    return BlipVisionModel(config)
 
 
 def text_tower(sizes: FusionSizes) -> BlipTextModel:

@@ -1,6 +1,6 @@
 """Loading published ALBEF and BLIP files with the tokenizer that belongs to them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,39 +61,39 @@ def build_fusion(family: str, architecture: Mapping[str, Any], directory: Path |
         CheckpointError: if that vocabulary is missing or does not fit.
     """
     sizes = sizes_of(architecture["sizes"])
-    own = None if architecture["vocabulary"] == SHIPPED else Path(directory or ".") / VOCABULARY_FILE
-    tokenizer = fusion_tokenizer(family, sizes, own, str(directory))
+    is_own = architecture["vocabulary"] != SHIPPED
+    words = read_vocabulary(Path(directory or ".") / VOCABULARY_FILE) if is_own else shipped_vocabulary()
+    tokenizer = fusion_tokenizer(family, sizes, words, str(directory))
     return FusionEncoder(sizes, tokenizer, spec=f"{family}:", architecture=architecture)
 
 
-def fusion_tokenizer(family: str, sizes: FusionSizes, vocabulary: Path | None, source: str) -> BertTokens:
+def fusion_tokenizer(family: str, sizes: FusionSizes, vocabulary: Sequence[str], source: str) -> BertTokens:
     """Return the tokenizer of a model.
 
     Args:
         family: `albef` reads `[CLS] X`, `blip` reads `[CLS] X [SEP]` and has two more tokens.
         sizes: of the model.
-        vocabulary: a `vocab.txt`; None = the shipped one.
+        vocabulary: word pieces; those of BLIP are added where they are missing.
         source: of the weights, for messages.
 
     Raises:
         CheckpointError: if the vocabulary is not as long as the table of embeddings.
     """
-    words = shipped_vocabulary() if vocabulary is None else read_vocabulary(vocabulary)
-    if family == "blip":
-        words = with_blip_tokens(words)
+    words = with_blip_tokens(vocabulary) if family == "blip" else tuple(vocabulary)
     if len(words) != sizes.vocabulary_size:
+        whose = " of BERT" if is_shipped(words) else ""
         raise CheckpointError(
-            f"the tokenizer of {source} has {len(words)} word pieces ({vocabulary or 'the vocabulary of BERT'}), but "
-            f"its table of embeddings has {sizes.vocabulary_size} rows. Expected the vocabulary the weights were "
-            f"trained with; put it beside them as {VOCABULARY_FILE}, one word piece per line."
+            f"the tokenizer of {source} has {len(words)} word pieces{whose}, but its table of embeddings has "
+            f"{sizes.vocabulary_size} rows. Expected the vocabulary the weights were trained with; "
+            f"put it beside them as {VOCABULARY_FILE}, one word piece per line."
         )
     return BertTokens(words, closing=family == "blip", length=sizes.text_length)
 
 
-def vocabulary_beside(source: str) -> Path | None:
-    """Return the `vocab.txt` in the folder of a weight file, None if there is none."""
+def vocabulary_beside(source: str) -> tuple[str, ...]:
+    """Return the word pieces of the `vocab.txt` in the folder of a weight file, those of BERT if there is none."""
     path = Path(source).parent / VOCABULARY_FILE
-    return path if path.is_file() else None
+    return read_vocabulary(path) if path.is_file() else shipped_vocabulary()
 
 
 def fusion_architecture(family: str, tokenizer: BertTokens) -> dict[str, Any]:

@@ -19,7 +19,8 @@ OPTIONS = ("image_size", "text_length", "vision_heads", "text_heads")
 SETTINGS_FILE = "config.json"
 _TEXT_LENGTH = {"albef": 30, "blip": 35}
 """Ids per text in both authors' retrieval."""
-_TEMPERATURE_RANGE = {"albef": None, "blip": (0.001, 0.5)}
+TEMPERATURE_RANGE = {"albef": None, "blip": (0.001, 0.5)}
+"""Where the learned temperature is kept; None = anywhere."""
 _HEADS = {768: 12, 1024: 16}
 """Attention heads of the published widths: 64 channels each."""
 
@@ -99,7 +100,7 @@ def read_sizes(
         positions=positions,
         embedding_dim=0 if decoder else shapes.of("vision_proj.weight", 2)[0],
         text_length=text_length(options, family, positions),
-        temperature_range=_TEMPERATURE_RANGE[family],
+        temperature_range=TEMPERATURE_RANGE[family],
     )
 
 
