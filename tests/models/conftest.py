@@ -1,5 +1,6 @@
 """Small random models in the formats of their authors: names and shapes are written here, not taken from our maps."""
 
+import open_clip
 import pytest
 import torch
 
@@ -165,5 +166,22 @@ def fusion_folder(tmp_path_factory, fusion_state):
         (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
         heads = f"vision_heads={SIZES.vision_heads},text_heads={SIZES.text_heads}"
         return f"{family}:{folder}/weights.pth,{heads}"
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def clip_file(tmp_path_factory):
+    """A function that writes a small CLIP as OpenAI saves its state, and returns its model spec."""
+
+    def write(family):
+        text = open_clip.CLIPTextCfg(context_length=8, vocab_size=49408, width=64, heads=1, layers=1)
+        vision = open_clip.CLIPVisionCfg(layers=1, width=64, patch_size=16, image_size=32)
+        with torch.random.fork_rng():
+            torch.manual_seed(2)
+            state = open_clip.CLIP(16, vision, text, quick_gelu=True).state_dict()
+        path = tmp_path_factory.mktemp(family) / "model.pt"
+        torch.save(state | {"input_resolution": torch.tensor(32)}, path)
+        return f"{family}:{path}"
 
     return write

@@ -194,11 +194,27 @@ class TestFiles:
         with pytest.raises(CheckpointError, match=rf"cannot read weights from .*w\.{suffix}: .*Expected a whole"):
             load_model(f"openclip:{ARCH}/{path}")
 
-    def test_a_pickled_model_is_not_opened(self, tmp_path, small):
+    def test_a_pickled_model_is_read_without_being_opened(self, tmp_path, small):
         torch.save(small.clip, tmp_path / "model.pt")
-        with pytest.raises(CheckpointError, match="a pickled model is not opened") as caught:
+        found = load_encoder(f"openclip:{ARCH}/{tmp_path}/model.pt")
+        assert weights_hash(found.clip.state_dict()) == weights_hash(small.clip.state_dict())
+
+    def test_one_inside_a_fine_tuned_classifier(self, tmp_path, weights):
+        state = {f"image_encoder.model.{name}": tensor for name, tensor in weights.items()}
+        torch.save(state | {"classification_head.weight": torch.zeros(3, 256)}, tmp_path / "w.pt")
+        found = load_encoder(f"openclip:{ARCH}/{tmp_path}/w.pt")
+        assert weights_hash(found.clip.state_dict()) == weights_hash(weights)
+
+    def test_another_activation_is_refused_where_the_file_tells_it(self, tmp_path, weights):
+        small = {"vision_cfg": open_clip.CLIPVisionCfg(**VIT), "text_cfg": open_clip.CLIPTextCfg(**TEXT)}
+        torch.save(open_clip.CLIP(12, **small, quick_gelu=True), tmp_path / "model.pt")
+        with pytest.raises(
+            CallError, match=r"trained with quickgelu, but ViT-S-32-alt has gelu.*Write clip:.*model\.pt"
+        ):
             load_model(f"openclip:{ARCH}/{tmp_path}/model.pt")
-        assert len(str(caught.value)) < 500
+        torch.save(weights | {"input_resolution": torch.tensor(224)}, tmp_path / "w.pt")
+        with pytest.raises(CallError, match=r"trained with quickgelu.*Write openclip:ViT-B-32-quickgelu/"):
+            load_model(f"openclip:ViT-B-32/{tmp_path}/w.pt")
 
     def test_a_saved_encoder_comes_back(self, tmp_path, small):
         save_model(small, tmp_path)

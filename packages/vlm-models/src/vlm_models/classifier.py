@@ -13,6 +13,16 @@ from vlm_models.interface import DualEncoder
 ZERO_SHOT, LINEAR = "zero-shot", "linear"
 
 
+def unnamed_classes(count: int) -> tuple[str, ...]:
+    """Return stand-ins for class names that a weight file does not tell, in the order of its head.
+
+    Example:
+        >>> unnamed_classes(3)
+        ('#0', '#1', '#2')
+    """
+    return tuple(f"#{number}" for number in range(count))
+
+
 class LinearHead(nn.Module):
     """Affine map of normalised features, `logits = (f / ||f||) W^T + b`; the logit scale is part of W.
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from vlm_data.errors import CallError
 from vlm_data.text import prompts
 from vlm_models.catalog import load_model
-from vlm_models.classifier import ZERO_SHOT, Classifier, LinearHead
+from vlm_models.classifier import ZERO_SHOT, Classifier, LinearHead, unnamed_classes
 from vlm_models.interface import DualEncoder
 
 _TEXT_BATCH = 512
@@ -75,6 +75,9 @@ def load_classifier(
 ) -> Classifier:
     """Load a model as a classifier for these class names: with the head it was saved with, else its zero-shot head.
 
+    A head whose classes have no names (`unnamed_classes`: files of other programs do not tell them) is taken to be for
+    the classes of the data, in their order, if there are as many.
+
     Raises:
         CallError: if it was saved with a trained head for other class names.
 
@@ -86,6 +89,8 @@ def load_classifier(
     if isinstance(model, Classifier):
         if model.class_names == tuple(class_names):
             return model
+        if model.class_names == unnamed_classes(len(class_names)):
+            return Classifier(model.encoder, model.head, model.head_kind, class_names, model.templates)
         if model.head_kind != ZERO_SHOT:
             raise CallError(
                 f"{spec} has a head trained for {len(model.class_names)} classes "

@@ -16,6 +16,7 @@ from vlm_data.preprocess import Preprocess
 from vlm_models.errors import VlmModelsError
 from vlm_models.hub import cache_if_unreachable
 from vlm_models.interface import FamilyInfo
+from vlm_models.memory import require_memory
 from vlm_models.open_clip_encoder import OpenClipEncoder
 from vlm_models.open_clip_loading import download, first_sentence, load_file, unavailable
 from vlm_models.open_clip_weights import open_clip_variants
@@ -60,6 +61,8 @@ def load(source: str, **options: str) -> OpenClipEncoder:
     if image_size:
         architecture |= {"image_size": image_size, "position_resize": "bicubic, antialias"}
     weights = download(name, tag, settings) if settings else tag  # first: building a large model takes a while
+    if weights:
+        require_memory(os.path.getsize(weights), f"building {name} for {weights}")
     encoder = _create(architecture, f"openclip:{source}", settings)
     patch = getattr(encoder.clip.visual, "patch_size", None)
     if image_size and patch:
