@@ -4,6 +4,8 @@ import open_clip
 import pytest
 import torch
 
+from vlm_models import load_encoder
+from vlm_models.export import export_huggingface
 from vlm_models.fusion_architecture import FusionSizes
 
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]", *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "aeiou")]
@@ -185,3 +187,9 @@ def clip_file(tmp_path_factory):
         return f"{family}:{path}"
 
     return write
+
+
+@pytest.fixture(scope="session")
+def hf_folder(tmp_path_factory):
+    """A function that writes a CLIP in Hugging Face layout, and returns its model spec."""
+    return lambda family: f"{family}:{export_huggingface(load_encoder('tiny'), tmp_path_factory.mktemp(family))}"

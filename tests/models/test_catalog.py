@@ -11,7 +11,7 @@ from vlm_models.variants import family_variants
 
 SMALL = {"tiny": "tiny", "openclip": "openclip:ViT-S-32-alt"}
 """The cheapest model of each family that holds its own weights; the others are places of saved models."""
-WRITTEN = {"clip": "clip_file", "albef": "fusion_folder", "blip": "fusion_folder"}
+WRITTEN = {"clip": "clip_file", "albef": "fusion_folder", "blip": "fusion_folder", "hf": "hf_folder"}
 """Families that read files of others: the fixture that writes a small one and returns its spec."""
 
 
