@@ -1,9 +1,15 @@
 """`vlm models`: families, architectures and tags, and what one model is."""
 
+from typing import Any
+
 import open_clip
 import pytest
+import torch
+from transformers import AutoModel
 
+from vlm_models import load_encoder
 from vlm_models.catalog import REGISTRY
+from vlm_models.export import LAYOUTS
 
 
 def test_ls_names_every_family(vlm):
@@ -50,3 +56,31 @@ def test_show_of_a_run_tells_where_it_comes_from(vlm, workplace):
 def test_a_wrong_name_is_told(vlm, arguments, code, said):
     answer = vlm("models", *arguments)
     assert answer.code == code and said in answer.paragraph and answer.out == ""
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_export_writes_what_the_other_library_loads(vlm, workplace, tmp_path, layout):
+    spec = "run:runs/digits-tiny-full-seed0"
+    answer = vlm("models", "export", spec, tmp_path / "out", "--layout", layout, "--json")
+    assert answer.document["files"].keys() == {path.name for path in (tmp_path / "out").iterdir()}
+    assert "the head for 10 classes stays behind" in answer.err
+    if layout == "huggingface":
+        model: Any = AutoModel.from_pretrained(tmp_path / "out").eval()
+        encode = model.get_image_features
+    else:
+        model = open_clip.create_model(f"local-dir:{tmp_path / 'out'}").eval()
+        encode = model.encode_image
+    pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found, expected = encode(pixels), load_encoder(spec).encode_image(pixels)
+    torch.testing.assert_close(getattr(found, "pooler_output", found), expected, atol=2e-5, rtol=2e-5)
+    text = vlm("models", "export", spec, tmp_path / "out", "--layout", layout, "--overwrite").out
+    assert "features were compared" in text
+    again = vlm("models", "export", spec, tmp_path / "out", "--layout", layout)
+    assert again.code == 2 and "is not empty" in again.paragraph
+
+
+def test_export_offers_every_layout(vlm):
+    assert f"[{'|'.join(LAYOUTS)}]" in vlm("models", "export", "--help").out.replace(" ", "").replace("\n", "")
+    answer = vlm("models", "export", "tiny", "out", "--layout", "huggingfase")
+    assert answer.code == 2 and "huggingface" in answer.paragraph

@@ -1,6 +1,7 @@
-"""`vlm models`: which families of models there are, and what one model is."""
+"""`vlm models`: which families of models there are, what one model is, and writing one for other programs."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import click
@@ -22,11 +23,19 @@ SHOW_EPILOG = options.examples(
     "vlm models show run:runs/digits-tiny-full-seed0",
     "vlm models show openclip:ViT-B-32/laion2b_s34b_b79k --json",
 )
+EXPORT_EPILOG = options.examples(
+    "vlm models export tiny exported/tiny",
+    "vlm models export run:runs/digits-tiny-full-seed0 exported/digits --layout open-clip --json",
+)
+CONVERT_EPILOG = options.examples(
+    "vlm models convert ViT-B-32.pt converted/clip",
+    "vlm models convert clip:ViT-B-32.pt,image_size=448 converted/clip-448 --json",
+)
 
 
 @click.group(cls=rich_click.RichGroup, epilog=EPILOG)
 def command() -> None:
-    """List and show models."""
+    """List, show and convert models."""
 
 
 @command.command(cls=rich_click.RichCommand, epilog=LS_EPILOG)
@@ -102,3 +111,57 @@ def _words(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+@command.command(cls=rich_click.RichCommand, epilog=EXPORT_EPILOG)
+@click.argument("spec")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option(
+    "--layout",
+    type=click.Choice(["huggingface", "open-clip"]),
+    default="huggingface",
+    show_default=True,
+    help="For whom: transformers (`from_pretrained`), or open_clip (`local-dir:`).",
+)
+@options.overwrite_option
+@options.output_options
+def export(spec: str, directory: Path, layout: str, overwrite: bool, as_json: bool, verbose: bool, debug: bool) -> None:
+    """Write a model for transformers or open_clip, which then give the same features: weights, tokenizer, images."""
+    console = Console(as_json, verbose)
+    console.say("vlm models: loading libraries (PyTorch, open_clip), this takes some seconds")
+    from vlm_models import load_model
+    from vlm_models.classifier import Classifier
+    from vlm_models.export import LAYOUTS
+
+    model = load_model(spec)
+    is_classifier = isinstance(model, Classifier)
+    if is_classifier:
+        console.say(f"the head for {len(model.class_names)} classes stays behind: both libraries read towers only")
+    place = LAYOUTS[layout](model.encoder if is_classifier else model, directory, overwrite=overwrite)
+    files = {path.name: path.stat().st_size for path in sorted(place.iterdir())}
+    console.document({"spec": spec, "layout": layout, "directory": str(place), "files": files})
+    console.listing(("file", "bytes"), [(name, f"{size:,}") for name, size in files.items()])
+    console.text(f"written to {place}; features were compared with those of {spec}.")
+
+
+@command.command(cls=rich_click.RichCommand, epilog=CONVERT_EPILOG)
+@click.argument("source", metavar="FILE")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace a model that is in DIR.")
+@options.output_options
+def convert(source: str, directory: Path, overwrite: bool, as_json: bool, verbose: bool, debug: bool) -> None:
+    """Write foreign weights as safetensors and JSON, once; nothing in FILE is run.
+
+    FILE is a weight file (its family is told by its tensors) or a model spec. file:DIR loads what was written.
+    """
+    console = Console(as_json, verbose)
+    console.say("vlm models: loading libraries (PyTorch, open_clip), this takes some seconds")
+    from vlm_models.checkpoint import read_manifest
+    from vlm_models.conversion import convert as convert_weights
+
+    folder = convert_weights(source, directory, overwrite=overwrite)
+    manifest = read_manifest(folder)
+    console.document({"directory": str(folder), "spec": f"file:{folder}", **manifest})
+    rows = [*manifest["converted"].items(), *manifest["architecture"].items()]
+    console.listing(("", ""), [(name.replace("_", " "), _words(value)) for name, value in rows])
+    console.text(f"use it with: --model file:{folder}")
