@@ -95,6 +95,7 @@ def test_killed_twice(vlm, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("method", ["carot", "lp-ft"])
-def test_killed_at_ten_random_moments(vlm, tmp_path, method):
-    check(vlm, tmp_path, ("finetune", "--epochs", "4", "--method", method, *SETTINGS, *FEW), kills=10, seed=len(method))
+@pytest.mark.parametrize(("method", "rank"), [("carot", 0), ("lp-ft", 0), ("full", 2)])
+def test_killed_at_ten_random_moments(vlm, tmp_path, method, rank):
+    call = ("finetune", "--epochs", "4", "--method", method, "--lora-rank", str(rank), *SETTINGS, *FEW)
+    check(vlm, tmp_path, call, kills=10, seed=len(method))
