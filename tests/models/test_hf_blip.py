@@ -20,6 +20,7 @@ from vlm_data.transforms import evaluation_transform
 from vlm_models import load_encoder, load_model, save_model
 from vlm_models.capabilities import CapabilityError
 from vlm_models.errors import CheckpointError
+from vlm_models.export import export_huggingface
 from vlm_models.hf_blip import load_blip_retrieval
 from vlm_models.hf_blip_export import huggingface_blip
 
@@ -205,6 +206,14 @@ class TestWriting:
         assert again.preprocess == encoder.preprocess and again.sizes == encoder.sizes
         for name, tensor in again.state_dict().items():
             torch.testing.assert_close(tensor, encoder.state_dict()[name])
+
+    def test_by_the_common_way(self, fusion_folder, images, tmp_path):
+        encoder = load_encoder(fusion_folder("blip"))
+        folder = export_huggingface(encoder, tmp_path / "exported")
+        check_same(load_encoder(f"hf:{folder}"), BlipForImageTextRetrieval.from_pretrained(folder).eval(), images)
+        with pytest.raises(CallError, match="cannot be written as"):
+            export_huggingface(load_encoder(fusion_folder("albef")), tmp_path / "other")
+        assert not (tmp_path / "other").exists()
 
     def test_albef_has_no_class_there(self, fusion_folder):
         with pytest.raises(CapabilityError, match="is an ALBEF, of which transformers has no class"):

@@ -38,7 +38,7 @@ def export_huggingface(encoder: DualEncoder, directory: str | os.PathLike[str], 
     images and a few texts before it appears under its name.
 
     Args:
-        encoder: loaded by `hf:`, or a CLIP of open_clip's layout (`tiny`, `openclip:`, `clip:`).
+        encoder: loaded by `hf:`, a CLIP of open_clip's layout (`tiny`, `openclip:`, `clip:`), or a BLIP.
         directory: made; must not hold anything yet.
         overwrite: whether an earlier export is replaced.
 

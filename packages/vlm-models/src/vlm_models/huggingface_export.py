@@ -20,6 +20,8 @@ from transformers import (
 from vlm_data.errors import CallError
 from vlm_data.preprocess import Preprocess
 from vlm_models.clip_renaming import to_transformers
+from vlm_models.fusion_encoder import FusionEncoder
+from vlm_models.hf_blip_export import huggingface_blip
 from vlm_models.hf_config import build_modules, essentials
 from vlm_models.hf_encoder import HfEncoder
 from vlm_models.hf_images import INTERPOLATIONS
@@ -53,7 +55,7 @@ class HuggingFaceParts:
 
 
 def huggingface_parts(encoder: DualEncoder) -> HuggingFaceParts:
-    """Return an encoder as objects of transformers; one of open_clip becomes a `CLIPModel`.
+    """Return an encoder as objects of transformers; one of open_clip becomes a `CLIPModel`, a BLIP stays one.
 
     Raises:
         CallError: if transformers has no class that computes the same.
@@ -62,6 +64,8 @@ def huggingface_parts(encoder: DualEncoder) -> HuggingFaceParts:
         kind, tokenizer = encoder.model.config.model_type, copy.deepcopy(encoder.tokens.tokenizer)
         tokenizer.model_max_length = encoder.tokens.length  # its users then cut texts where the house does
         return HuggingFaceParts(encoder.model, tokenizer, _processor(encoder, kind))
+    if isinstance(encoder, FusionEncoder) and not encoder.sizes.fusion_layers:  # of ALBEF there is no class
+        return HuggingFaceParts(*huggingface_blip(encoder))
     if not isinstance(encoder, OpenClipEncoder) or "text" not in encoder.capabilities:
         raise _no_layout(encoder, "it is no CLIP with both towers")
     tokenizer = byte_pairs(encoder)

@@ -1,7 +1,5 @@
 """Dual encoders of transformers: `hf:DIR`, a folder in Hugging Face layout, or `hf:org/name`, a name on the hub."""
 
-import importlib
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import transformers
 
 from vlm_data.errors import CallError
 from vlm_data.preprocess import Preprocess
+from vlm_models.hf_blip import load_blip_retrieval
 from vlm_models.hf_config import KINDS, build_modules, essentials, image_size, read_config
 from vlm_models.hf_encoder import TOKENIZER_FOLDER, HfEncoder
 from vlm_models.hf_images import read_preprocess
@@ -53,8 +52,11 @@ def load(source: str, **options: str) -> DualEncoder:
         raise CallError("the model spec hf: lacks its source; write hf:DIR or hf:ORGANISATION/NAME.")
     folder, revision = model_folder(source)
     raw, wanted = read_config(folder, spec), positive_integer(options, "image_size")
+    facts = {key: value for key, value in (("revision", revision), ("licence", licence(folder))) if value}
     if raw["model_type"] == "blip":
-        return _load_blip(folder, raw, wanted, spec)
+        blip = load_blip_retrieval(folder, raw, wanted)
+        blip.architecture = {**blip.architecture, **facts}
+        return blip
     described = essentials(raw, spec)
     resized = _resized(described, wanted, spec)
     model = build_modules(described, spec)
@@ -62,8 +64,7 @@ def load(source: str, **options: str) -> DualEncoder:
     size = resized["to"] if resized else image_size(described)
     preprocess = read_preprocess(folder, size, spec, chosen=bool(resized))
     load_weights(model, folder, spec, resize=bool(resized))
-    told = {"resized": resized, "revision": revision, "licence": licence(folder)}
-    architecture = _architecture(described) | {key: value for key, value in told.items() if value}
+    architecture = _architecture(described) | ({"resized": resized} if resized else {}) | facts
     return HfEncoder(model, tokens, spec=spec, architecture=architecture, preprocess=preprocess)
 
 
@@ -98,9 +99,3 @@ def build(architecture: Mapping[str, Any], directory: Path | None = None) -> HfE
     tokens = read_tokens(directory / TOKENIZER_FOLDER, model, KINDS[described["model_type"]], spec)
     preprocess = Preprocess(image_size(described))  # replaced by what was saved
     return HfEncoder(model, tokens, spec=spec, architecture=architecture, preprocess=preprocess)
-
-
-def _load_blip(folder: Path, raw: Mapping[str, Any], wanted: int | None, spec: str) -> DualEncoder:
-    if importlib.util.find_spec("vlm_models.hf_blip") is None:
-        raise CallError(f"{spec} is a BLIP model, which this version cannot load from Hugging Face layout.")
-    return importlib.import_module("vlm_models.hf_blip").load_blip_retrieval(folder, raw, wanted)
