@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from PIL import Image
@@ -75,6 +76,17 @@ def write_table(path: Path) -> Path:
     return path
 
 
+def write_clip(path: Path) -> Path:
+    """Write a small random CLIP as OpenAI saves its state."""
+    text = open_clip.CLIPTextCfg(context_length=8, vocab_size=49408, width=64, heads=1, layers=1)
+    vision = open_clip.CLIPVisionCfg(layers=1, width=64, patch_size=16, image_size=32)
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        state = open_clip.CLIP(16, vision, text, quick_gelu=True).state_dict()
+    torch.save(state | {"input_resolution": torch.tensor(32)}, path)
+    return path
+
+
 @pytest.fixture
 def vlm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     """Call `vlm` from an empty folder."""
@@ -90,10 +102,11 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def made_workplace(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
-    """A folder with `photos`, a table of them, and a small finished run, made by the command line itself."""
+    """A folder with `photos`, a table of them, `ViT-B-32.pt` and a small finished run, made by the command line."""
     folder = tmp_path_factory.mktemp("workplace")
     write_photos(folder / "photos", per_class=20)
     write_table(folder / "photos" / "table.csv")
+    write_clip(folder / "ViT-B-32.pt")
     with contextlib.chdir(folder):
         answer = call("finetune", *SMALL, "--json")
     assert answer.code == 0, answer.err

@@ -84,3 +84,43 @@ def test_export_offers_every_layout(vlm):
     assert f"[{'|'.join(LAYOUTS)}]" in vlm("models", "export", "--help").out.replace(" ", "").replace("\n", "")
     answer = vlm("models", "export", "tiny", "out", "--layout", "huggingfase")
     assert answer.code == 2 and "huggingface" in answer.paragraph
+
+
+def test_convert_writes_what_is_loaded_without_the_file(vlm, workplace, tmp_path):
+    folder = tmp_path / "clip"
+    answer = vlm("models", "convert", "ViT-B-32.pt", folder, "--json")
+    assert answer.code == 0, answer.err
+    found = answer.document
+    assert (found["spec"], found["converted"]["spec"]) == (f"file:{folder}", "clip:ViT-B-32.pt")
+    assert (found["converted"]["source"], found["converted"]["format"]) == ("ViT-B-32.pt", "torch zip")
+    assert found["architecture"]["activation"] == "quickgelu" and len(found["converted"]["sha256"]) == 64
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
+    shown = vlm("models", "show", f"file:{folder}", "--json").document
+    assert shown["weights_hash"] == found["weights_hash"] and shown["saved"]["converted"] == found["converted"]
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    pair = [load_encoder(spec).encode_image(images) for spec in (found["spec"], "clip:ViT-B-32.pt")]
+    assert torch.equal(*pair)
+
+
+def test_convert_replaces_only_what_it_wrote(vlm, workplace, tmp_path):
+    assert vlm("models", "convert", "tiny", tmp_path / "tiny").code == 0
+    again = vlm("models", "convert", "tiny", tmp_path / "tiny")
+    assert again.code == 2 and "replace it with --overwrite" in again.paragraph
+    replaced = vlm("models", "convert", "ViT-B-32.pt", tmp_path / "tiny", "--overwrite")
+    assert replaced.code == 0 and f"--model file:{tmp_path / 'tiny'}" in replaced.out
+    run = vlm("models", "convert", "tiny", "runs/digits-tiny-full-seed0", "--overwrite")
+    assert run.code == 2 and "trained or saved, so it is not replaced" in run.paragraph
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "said"),
+    [
+        ("nothing.pt", 2, "nothing.pt is neither a file nor a model spec"),
+        ("photos/table.csv", 1, "of no known format"),
+        ("clip:nothing.pt", 1, "there is no weight file nothing.pt"),
+    ],
+)
+def test_convert_of_something_else_leaves_nothing(vlm, workplace, tmp_path, source, code, said):
+    answer = vlm("models", "convert", source, tmp_path / "out")
+    assert answer.code == code and said in answer.paragraph and answer.out == ""
+    assert not list(tmp_path.iterdir())

@@ -1,7 +1,10 @@
 """`clip:FILE`: files as OpenAI, WiSE-FT, FLYP, CaRot and model soups write them, written here and loaded again."""
 
+import json
 import logging
+import os
 import pickle
+import struct
 import sys
 import types
 import warnings
@@ -489,10 +492,18 @@ class TestWrongFiles:
         with pytest.raises(CheckpointError, match=r"has 49408 entries, but this model has a table .* of 60 rows"):
             load_encoder(f"clip:{tmp_path}/w.pt").tokenize(["a cat"])
 
-    def test_a_model_larger_than_the_memory_is_not_built(self, clip, tmp_path, monkeypatch):
-        torch.save(half_as_openai(clip.state_dict()), tmp_path / "w.pt")
-        monkeypatch.setattr("vlm_models.memory.available_memory", lambda: 100_000)
-        with pytest.raises(CheckpointError, match=r"building .*w\.pt takes .* but only 0\.1 MB are free"):
+    def test_a_model_larger_than_the_memory_is_not_built(self, clip, tmp_path):
+        """A file of 1.3 terabytes that takes no room on the disk: ten billion token embeddings, never written."""
+        state, header, end = half_as_openai(clip.state_dict()), {}, 0
+        state["token_embedding.weight"] = torch.empty(10**10, 64, dtype=torch.float16, device="meta")
+        for name, tensor in state.items():
+            kind = "F16" if tensor.dtype == torch.float16 else "F32"
+            header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [end, end + tensor.nbytes]}
+            end += tensor.nbytes
+        text = json.dumps(header).encode()
+        (tmp_path / "w.pt").write_bytes(struct.pack("<Q", len(text)) + text)
+        os.truncate(tmp_path / "w.pt", 8 + len(text) + end)
+        with pytest.raises(CheckpointError, match=r"takes 2560\S+ GB of memory, but only|not enough memory"):
             load_model(f"clip:{tmp_path}/w.pt")
 
     def test_loading_leaves_the_callers_draws_alone(self, clip, tmp_path):

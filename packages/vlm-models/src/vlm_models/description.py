@@ -12,7 +12,7 @@ from vlm_models.classifier import Classifier
 from vlm_models.interface import DualEncoder, parameter_count
 from vlm_models.spec import parse_spec, saved_folder
 
-_SAVED_FACTS = ("base", "method", "lora_rank", "epoch", "alpha", "ends")
+_SAVED_FACTS = ("base", "converted", "method", "lora_rank", "epoch", "alpha", "ends")
 
 
 def describe(spec: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`vlm models`: which families of models there are, what one model is, and writing one for other programs."""
+"""`vlm models`: which families there are, what one model is, and writing it in our format or for other programs."""
 
 import dataclasses
 from pathlib import Path
@@ -35,7 +35,7 @@ CONVERT_EPILOG = options.examples(
 
 @click.group(cls=rich_click.RichGroup, epilog=EPILOG)
 def command() -> None:
-    """List, show and convert models."""
+    """List, show, convert and export models."""
 
 
 @command.command(cls=rich_click.RichCommand, epilog=LS_EPILOG)
@@ -147,7 +147,7 @@ def export(spec: str, directory: Path, layout: str, overwrite: bool, as_json: bo
 @command.command(cls=rich_click.RichCommand, epilog=CONVERT_EPILOG)
 @click.argument("source", metavar="FILE")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--overwrite", is_flag=True, help="Replace a model that is in DIR.")
+@click.option("--overwrite", is_flag=True, help="Replace what was converted into DIR before.")
 @options.output_options
 def convert(source: str, directory: Path, overwrite: bool, as_json: bool, verbose: bool, debug: bool) -> None:
     """Write foreign weights as safetensors and JSON, once; nothing in FILE is run.
