@@ -127,6 +127,7 @@ class TestEveryRun:
     def test_the_run_tells_of_it(self, name, digits, train):
         run, events = train(name, lora=LORA, training={"epochs": 1})
         assert json.loads((run.path / "model.json").read_text())["lora_rank"] == 4
+        assert json.loads((run.path / "environment.json").read_text())["packages"]["peft"]
         start = [event for event in events if event["event"] == "start"][-1]
         method = adapted("full" if name == "lp-ft" else name, digits)
         assert start["adapted_modules"] == len(method.adapted)

@@ -1,6 +1,7 @@
 """A run: the directory with everything one fine-tuning produced."""
 
 import dataclasses
+import importlib.util
 import json
 import os
 import platform
@@ -191,14 +192,24 @@ def differing_keys(old: Recipe, new: Recipe) -> list[str]:
 
 def environment() -> dict[str, object]:
     """Return what a result depends on beside the recipe: versions, code state, command and hardware."""
-    packages = ("torch", "torchvision", "open_clip_torch", "accelerate", "numpy", "scikit-learn", "pillow")
+    packages = (
+        "torch",
+        "torchvision",
+        "open_clip_torch",
+        "transformers",
+        "accelerate",
+        "numpy",
+        "scikit-learn",
+        "pillow",
+    )
     own = ("vlm-data", "vlm-models", "vlm-finetune")
+    extra = ("peft",) if importlib.util.find_spec("peft") else ()
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: metadata.version(name) for name in (*own, *packages)},
+        "packages": {name: metadata.version(name) for name in (*own, *packages, *extra)},
         "git": _git_state(),
         "cpu_threads": torch.get_num_threads(),
         "gpus": gpus,
