@@ -1,5 +1,7 @@
 """Folders in Hugging Face layout: formats and ages of files, and everything that may be wrong with them."""
 
+import importlib
+import importlib.util
 import json
 import shutil
 
@@ -226,6 +228,31 @@ class TestTokenizer:
         merges = "".join(f"{first} {second}\n" for first, second in model["merges"])
         (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}")
         assert torch.equal(load_encoder(f"hf:{folder}").tokenize(TEXTS), expected)
+
+    def test_the_model_of_sentencepiece(self, tmp_path, copied):
+        """The first SigLIP is published with `spiece.model` alone, which only SentencePiece reads."""
+        folder = copied("siglip")
+        (folder / "tokenizer.json").unlink()
+        words = {"eos_token": "</s>", "pad_token": "</s>", "unk_token": "<unk>", "do_lower_case": True}
+        told = json.dumps({"tokenizer_class": "SiglipTokenizer", "model_max_length": 64, **words})
+        (folder / "tokenizer_config.json").write_text(told)
+        (folder / "spiece.model").write_bytes(b"")
+        if importlib.util.find_spec("sentencepiece") is None:
+            assert "`pip install sentencepiece protobuf`" in refused(folder)
+            return
+        trainer = importlib.import_module("sentencepiece").SentencePieceTrainer
+        texts = ["a photo of a cat", "the dog and the digit seven", "a small picture"] * 20
+        sizes = {"vocab_size": 25, "unk_id": 0, "pad_id": 1, "eos_id": 2, "bos_id": -1, "minloglevel": 2}
+        trainer.train(sentence_iterator=iter(texts), model_prefix=str(folder / "spiece"), **sizes)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        assert type(tokenizer).__name__ == "SiglipTokenizer"
+        texts = ["A cat!", "The dog and the digit seven, or another one"]
+        expected = tokenizer(texts, padding="max_length", truncation=True, max_length=14)["input_ids"]
+        encoder = load_encoder(f"hf:{folder}")
+        assert encoder.tokenize(texts).tolist() == expected
+        save_model(encoder, tmp_path / "saved")
+        shutil.rmtree(folder)
+        assert load_encoder(f"file:{tmp_path / 'saved'}").tokenize(texts).tolist() == expected
 
     def test_no_files(self, copied):
         folder = copied()

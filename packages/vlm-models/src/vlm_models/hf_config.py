@@ -20,6 +20,8 @@ from vlm_models.hub import quiet_transformers
 
 CONFIG_FILE = "config.json"
 _TOKEN_IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
+_STARTS = ("initializer_factor", "initializer_range", "logit_scale_init_value")
+"""What weights start from in training from nothing; here they are always loaded."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _own_fields(config: PreTrainedConfig) -> dict[str, Any]:
     general = PreTrainedConfig().to_dict().keys() - {*_TOKEN_IDS, "model_type"}
     found = {}
     for name in type(config)().to_dict():
-        if name in general or not hasattr(config, name):
+        if name in general or name in _STARTS or not hasattr(config, name):
             continue
         value = getattr(config, name)
         found[name] = _own_fields(value) if isinstance(value, PreTrainedConfig) else value

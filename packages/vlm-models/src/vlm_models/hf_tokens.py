@@ -84,7 +84,7 @@ def read_tokens(folder: Path, model: Any, kind: Kind, spec: str) -> HfTokens:
             )
     except ImportError as error:
         raise CheckpointError(
-            f"the tokenizer of {spec} needs a package: {reason(error)}. "
+            f"the tokenizer of {spec} needs a package: {reason(error, 400).split('. ')[0]}. "
             "Expected SentencePiece for the tokenizer of SigLIP; `pip install sentencepiece protobuf`."
         ) from error
     except Exception as error:  # damaged files make the tokenizers library raise a bare Exception

@@ -45,8 +45,9 @@ def model_folder(source: str) -> tuple[Path, str]:
             folder = Path(snapshot_download(source, allow_patterns=_SMALL_FILES))
             _download_weights(source, folder)
     except Exception as error:  # the HTTP library below, and so its errors, differ between versions of the hub
+        said = reason(error, 400).split(". ")[0]
         raise VlmModelsError(
-            f"cannot get {source}: {reason(error)}. It is no folder here, not in the local cache of "
+            f"cannot get {source}: {said}. It is no folder here, not in the local cache of "
             f"the Hugging Face hub, and could not be downloaded. Where there is a network, `hf download {source} "
             "--local-dir DIR` fetches its files (config.json, model.safetensors, tokenizer, preprocessor_config.json); "
             "copy DIR here and write hf:DIR."
