@@ -72,7 +72,7 @@ def _from_marks(file: WeightFile, parts: ClipParts) -> tuple[str, str] | None:
         return QUICK_GELU, "half precision, as OpenAI publishes its weights"
     if parts.prefix in _HEADED_PREFIXES and parts.head_weight is not None:
         return QUICK_GELU, "saved by a program of the WiSE-FT family, which starts from OpenAI's models"
-    if file.sha256 in _published_hashes():
+    if file.sha256 in published_hashes():
         return QUICK_GELU, "SHA-256 that OpenAI publishes"
     return None
 
@@ -86,8 +86,13 @@ def _is_single(state: Mapping[str, Tensor], name: str) -> bool:
     return state[name].dtype == torch.float32
 
 
-def _published_hashes() -> set[str]:
-    """Return the hashes in the addresses of OpenAI's files: `.../models/SHA256/ViT-B-32.pt`."""
+def published_hashes() -> set[str]:
+    """Return the hashes in the addresses of OpenAI's files: `.../models/SHA256/ViT-B-32.pt`.
+
+    Example:
+        >>> len(published_hashes())
+        9
+    """
     names = open_clip.list_pretrained_models_by_tag("openai")
     addresses = ((open_clip.get_pretrained_cfg(name, "openai") or {}).get("url", "") for name in names)
     return {parts[-2] for address in addresses if len(parts := address.split("/")) > 1}
