@@ -16,7 +16,7 @@ from torch import Tensor
 from vlm_models.errors import CheckpointError
 from vlm_models.memory import require_memory
 from vlm_models.weight_formats.pickle_machine import read_pickle
-from vlm_models.weight_formats.pickle_records import MalformedPickle
+from vlm_models.weight_formats.pickle_records import MalformedPickle, printable
 from vlm_models.weight_formats.safetensors_file import (
     INDEX_SUFFIX,
     looks_like_safetensors,
@@ -140,7 +140,7 @@ def _explaining(path: Path) -> Iterator[None]:
     except Exception as error:  # damaged bytes make torch, zipfile, safetensors and pickles raise nearly anything
         if getattr(error, "errno", 0) == errno.ENOMEM or "annot allocate memory" in str(error):
             raise _too_large(path) from error
-        reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")[:200]
+        reason = printable(" ".join(str(error).split()).split(". ")[0].rstrip("."), most=200)
         kind = "" if isinstance(error, MalformedPickle) else f"{type(error).__name__}: "
         raise CheckpointError(
             f"cannot read weights from {path}: {kind}{reason}. Expected a whole safetensors file, or "

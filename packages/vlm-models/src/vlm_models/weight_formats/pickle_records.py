@@ -91,6 +91,17 @@ def checked_key(key: Any) -> Any:
     return key
 
 
+def printable(text: str, most: int = 120) -> str:
+    """Return text from a file as it may stand in a message: on one line, without what steers a terminal, not long.
+
+    Example:
+        >>> printable("os" + chr(27) + "[2J.system")
+        'os?[2J.system'
+    """
+    shown = "".join(character if character.isprintable() else "?" for character in text[: most + 1])
+    return shown if len(shown) <= most else f"{shown[:most]}..."
+
+
 class Calls:
     """What becomes of the calls a pickle asks for. None of them is made.
 
@@ -126,8 +137,8 @@ class Calls:
 
     def refuse(self, name: str) -> None:
         """Note that the file asked for something which only harmful files ask for."""
-        if name not in self.refused:
-            self.refused.append(name)
+        if printable(name) not in self.refused:
+            self.refused.append(printable(name))
 
 
 def _is_described(name: Name) -> bool:

@@ -65,7 +65,7 @@ def read_sharded(index: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[P
         lacking = sorted(wanted - found.keys())
         if lacking:
             raise CheckpointError(
-                f"the shard {name} lacks {len(lacking)} tensors that {index} places in it, such as {lacking[0]}. "
+                f"the shard {name} lacks {len(lacking)} tensors that {index} places in it, such as {lacking[0]!r}. "
                 "Expected index and shards of one model; download them again."
             )
         tensors |= {tensor: found[tensor] for tensor in sorted(wanted)}

@@ -12,7 +12,7 @@ from torch import Tensor
 from vlm_data.errors import listing
 from vlm_models.errors import CheckpointError
 from vlm_models.weight_formats.modules import is_module, module_content
-from vlm_models.weight_formats.pickle_records import Record
+from vlm_models.weight_formats.pickle_records import Record, printable
 from vlm_models.weight_formats.pickled_tensors import TensorRecord
 
 _WRAPPERS = (
@@ -33,6 +33,7 @@ _BESIDE = re.compile(r"(^|_)(optim\w*|\w*scheduler|scaler|rng|ema)(_|$)")
 _PREFIXES = ("module.", "_orig_mod.")
 """What `DataParallel` and `torch.compile` put before every name."""
 _MOST_FACTS, _DEEPEST_FACT = 10_000, 8
+_LONGEST_NAME = 500
 
 
 @dataclasses.dataclass
@@ -63,6 +64,12 @@ def find_state(value: Any, source: object) -> SavedState:
         raise CheckpointError(
             f"cannot read weights from {source}: there are no tensors in it. Expected a whole model: a state dict "
             "(names and tensors) or a module that was saved."
+        )
+    odd = [name for name in state.tensors if not name.isprintable() or len(name) > _LONGEST_NAME]
+    if odd:
+        raise CheckpointError(
+            f"cannot read weights from {source}: a tensor is called {printable(odd[0])}. Expected names that a program "
+            "gives; the file is damaged, copy or download it again."
         )
     return _without_prefixes(state)
 
@@ -131,12 +138,13 @@ def _tensor(name: str, value: Any) -> Tensor:
     found = value.tensor() if isinstance(value, TensorRecord) else value.detach()
     if found.layout != torch.strided or found.is_quantized or found.is_meta:
         raise CheckpointError(
-            f"the tensor {name} is sparse, quantised or without numbers. Expected plain tensors; save them as such."
+            f"the tensor {printable(name)} is sparse, quantised or without numbers. Expected plain tensors; save it as "
+            "one."
         )
     stored = found.untyped_storage().nbytes()
     if found.nbytes > stored:
         raise CheckpointError(
-            f"the tensor {name} claims {found.nbytes:,} bytes, but {stored:,} are in the file. "
+            f"the tensor {printable(name)} claims {found.nbytes:,} bytes, but {stored:,} are in the file. "
             "Expected every number to be there; save it with `.contiguous()`."
         )
     return found
@@ -145,7 +153,7 @@ def _tensor(name: str, value: Any) -> Tensor:
 def _described(value: Any) -> str:
     if _is_tensor(value):
         return "a single tensor"
-    return f"an object of {value.maker}" if isinstance(value, Record) else f"a {type(value).__name__}"
+    return f"an object of {printable(str(value.maker))}" if isinstance(value, Record) else f"a {type(value).__name__}"
 
 
 def _without_prefixes(state: SavedState) -> SavedState:
