@@ -1,10 +1,14 @@
 """Every command of the documentation runs as it is written, page by page, in a folder of its own."""
 
+import json
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+
+from specimens import write_specimen
+from specimens.fusion import SIZES
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(page.stem for page in DOCS.glob("*.md") if "```bash" in page.read_text())
@@ -15,6 +19,21 @@ def _commands(page: str) -> list[str]:
     return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 
+def _write_published_files(folder):
+    """Put small random models where the pages have published ones."""
+    clip, albef, blip = (folder / name for name in ("clip", "albef", "blip"))
+    for place in (clip, albef, blip):
+        place.mkdir()
+    write_specimen("clip", clip)
+    (clip / "model.pt").rename(folder / "ViT-B-32.pt")
+    for family, place in (("albef", albef), ("blip", blip)):
+        write_specimen(family, place)
+        (place / "weights.pth").rename(folder / f"{family.upper()}.pth")
+    (albef / "vocab.txt").rename(folder / "vocab.txt")
+    heads = {"vision_heads": SIZES.vision_heads, "text_heads": SIZES.text_heads}
+    (folder / "config.json").write_text(json.dumps(heads))
+
+
 def test_there_is_a_page_for_the_main_job():
     assert "vlm finetune" in _commands("first-run")
 
@@ -23,6 +42,7 @@ def test_there_is_a_page_for_the_main_job():
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page_run(vlm, made_workplace, tmp_path, page):
+    _write_published_files(tmp_path)
     photos = made_workplace[0] / "photos"
     (tmp_path / "photos").symlink_to(photos)
     header, *rows = (photos / "table.csv").read_text().splitlines()
