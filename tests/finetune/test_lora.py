@@ -23,7 +23,7 @@ from vlm_models.adapters import adapter_targets
 from vlm_models.capabilities import CapabilityError
 from vlm_models.checkpoint import read_weights
 from vlm_models.classifier import ZERO_SHOT
-from vlm_models.open_clip_encoder import OpenClipEncoder
+from vlm_models.openclip.encoder import OpenClipEncoder
 from vlm_models.zero_shot import zero_shot_classifier
 
 MOVING = [name for name in METHODS.names() if getattr(METHODS.load(name), "MOVES_TOWERS", True)]

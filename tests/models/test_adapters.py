@@ -13,8 +13,8 @@ from vlm_models import load_encoder, load_model, save_model
 from vlm_models.adapters import adapter_targets, add_adapters, merged
 from vlm_models.capabilities import CapabilityError
 from vlm_models.errors import VlmModelsError
-from vlm_models.open_clip_encoder import OpenClipEncoder
-from vlm_models.open_clip_towers import ADAPTER_TARGETS
+from vlm_models.openclip.encoder import OpenClipEncoder
+from vlm_models.openclip.towers import ADAPTER_TARGETS
 from vlm_models.weight_space import interpolate
 
 TEXT = {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1}

@@ -13,7 +13,7 @@ from vlm_models import load_encoder
 from vlm_models.attention import record_attention
 from vlm_models.capabilities import CapabilityError
 from vlm_models.interface import DualEncoder
-from vlm_models.open_clip_encoder import OpenClipEncoder
+from vlm_models.openclip.encoder import OpenClipEncoder
 
 
 def images(count: int = 3, size: int = 32) -> torch.Tensor:

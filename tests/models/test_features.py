@@ -9,7 +9,7 @@ from vlm_data.preprocess import Preprocess
 from vlm_models import features, load_encoder
 from vlm_models.features import extract_features
 from vlm_models.inference import map_images
-from vlm_models.open_clip_encoder import OpenClipEncoder
+from vlm_models.openclip.encoder import OpenClipEncoder
 from vlm_models.regions import box_coverage, crop_embeddings, patch_embeddings, roi_embeddings
 
 

@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from vlm_data.errors import CallError
 from vlm_models import load_encoder, load_model, save_model
-from vlm_models.bert_tokens import shipped_vocabulary
 from vlm_models.checkpoint import weights_hash
 from vlm_models.errors import CheckpointError
-from vlm_models.fusion_sizes import read_sizes
+from vlm_models.fusion.sizes import read_sizes
+from vlm_models.fusion.tokens import shipped_vocabulary
 
 FAMILIES = ("albef", "blip")
 HEADS = ",vision_heads=3,text_heads=4"

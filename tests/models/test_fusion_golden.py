@@ -16,11 +16,11 @@ from torchvision.transforms.v2 import functional as images_v2
 from vlm_data.preprocess import Preprocess
 from vlm_models import load_encoder
 from vlm_models.attention import record_attention
-from vlm_models.bert_tokens import BertTokens
-from vlm_models.blip_captioner import load_captioner
-from vlm_models.fusion_encoder import FusionEncoder
-from vlm_models.fusion_weights import published_name, resized_positions
-from vlm_models.masked_words import load_masked_word_head
+from vlm_models.fusion.captioner import load_captioner
+from vlm_models.fusion.encoder import FusionEncoder
+from vlm_models.fusion.masked_words import load_masked_word_head
+from vlm_models.fusion.tokens import BertTokens
+from vlm_models.fusion.weights import published_name, resized_positions
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FAMILIES, SIZES = ("albef", "blip"), ("native", "resized")

@@ -6,10 +6,10 @@ from PIL import Image
 from torch.nn import functional
 
 from vlm_models import load_encoder
-from vlm_models.blip_captioner import load_captioner
 from vlm_models.errors import CheckpointError
+from vlm_models.fusion.captioner import load_captioner
+from vlm_models.fusion.masked_words import load_masked_word_head
 from vlm_models.interface import GenerativeModel
-from vlm_models.masked_words import load_masked_word_head
 
 HEADS = {"vision_heads": "3", "text_heads": "4"}
 

@@ -21,8 +21,8 @@ from vlm_models import load_encoder, load_model, save_model
 from vlm_models.capabilities import CapabilityError
 from vlm_models.errors import CheckpointError
 from vlm_models.export import export_huggingface
-from vlm_models.hf_blip import load_blip_retrieval
-from vlm_models.hf_blip_export import huggingface_blip
+from vlm_models.export.blip import huggingface_blip
+from vlm_models.huggingface.blip import load_blip_retrieval
 
 TEXTS = ["a b c", "d", "a [MASK] e f g"]
 

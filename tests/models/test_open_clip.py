@@ -13,7 +13,7 @@ from vlm_data.preprocess import Preprocess
 from vlm_models import load_encoder, load_model, save_model
 from vlm_models.checkpoint import weights_hash
 from vlm_models.errors import CheckpointError, VlmModelsError
-from vlm_models.open_clip_encoder import OpenClipEncoder
+from vlm_models.openclip.encoder import OpenClipEncoder
 
 ARCH = "ViT-S-32-alt"
 RESNET = {"layers": (1, 1, 1, 1), "width": 8, "image_size": 32, "patch_size": None}

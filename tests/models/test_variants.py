@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import constants
 
 from vlm_data.errors import CallError
-from vlm_models.open_clip_weights import open_clip_variants
+from vlm_models.openclip.published import open_clip_variants
 from vlm_models.variants import family_variants
 
 

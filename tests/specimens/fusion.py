@@ -2,7 +2,7 @@
 
 import torch
 
-from vlm_models.fusion_architecture import FusionSizes
+from vlm_models.fusion.architecture import FusionSizes
 
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]", *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "aeiou")]
 """A vocabulary for the small models; its special tokens have other ids than BERT's."""

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from vlm_data.errors import CallError
 from vlm_models import load_encoder, load_model
-from vlm_models.clip_activation import find_activation, published_hashes
-from vlm_models.clip_layout import ClipParts
+from vlm_models.clip.activation import find_activation, published_hashes
+from vlm_models.clip.layout import ClipParts
 from vlm_models.weight_files import WeightFile
 
 

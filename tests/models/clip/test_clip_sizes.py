@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from vlm_data.errors import CallError
 from vlm_models import load_encoder, load_model
-from vlm_models.clip_sizes import clip_config
+from vlm_models.clip.sizes import clip_config
 from vlm_models.errors import CheckpointError
 
 RESNET = {"layers": (1, 1, 1, 1), "width": 16, "image_size": 64, "patch_size": None}

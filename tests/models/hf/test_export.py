@@ -17,10 +17,10 @@ from vlm_data.errors import CallError, VlmError
 from vlm_data.preprocess import Preprocess
 from vlm_models import load_encoder
 from vlm_models.checkpoint import weights_hash
-from vlm_models.clip_renaming import to_open_clip, to_transformers
 from vlm_models.errors import VlmModelsError
 from vlm_models.export import export_huggingface, export_open_clip
-from vlm_models.open_clip_encoder import OpenClipEncoder
+from vlm_models.export.renaming import to_open_clip, to_transformers
+from vlm_models.openclip.encoder import OpenClipEncoder
 
 KINDS = ("clip", "clip-early", "metaclip_2", "siglip", "siglip2", "chinese_clip", "altclip")
 TEXTS = ["a photo of a cat.", "The digit 7, Twice", "ünïcode", ""]

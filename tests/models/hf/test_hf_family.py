@@ -17,7 +17,7 @@ from vlm_data.errors import CallError
 from vlm_data.preprocess import Preprocess
 from vlm_data.transforms import evaluation_transform
 from vlm_models import load_encoder, save_model
-from vlm_models.hf_towers import vision_inputs
+from vlm_models.huggingface.towers import vision_inputs
 from vlm_models.interface import PARAMETER_GROUPS
 from vlm_models.weight_space import interpolate
 from vlm_models.zero_shot import zero_shot_head

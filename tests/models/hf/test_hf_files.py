@@ -14,7 +14,7 @@ from transformers.utils import logging
 from vlm_data.errors import CallError
 from vlm_models import load_encoder, save_model
 from vlm_models.errors import CheckpointError, VlmModelsError
-from vlm_models.hf_config import essentials
+from vlm_models.huggingface.config import essentials
 
 TEXTS = ["a photo of a cat.", "Dog"]
 

@@ -12,7 +12,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPTokenizer
 
 from vlm_models import load_encoder
 from vlm_models.attention import record_attention
-from vlm_models.clip_renaming import to_transformers
+from vlm_models.export.renaming import to_transformers
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "relevance"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -85,7 +85,7 @@ def _current_folder(name: str) -> Check:
 
 
 def _model_cache(name: str) -> Check:
-    from vlm_models.open_clip_weights import cache_folder
+    from vlm_models.openclip.published import cache_folder
 
     advice = "Downloaded weights go there: set HF_HOME to a folder you can write. tiny needs no download."
     return _storage(name, Path(cache_folder()), "warning", advice)

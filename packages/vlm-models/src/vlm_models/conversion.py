@@ -16,9 +16,9 @@ from vlm_data.errors import CallError, VlmError, listing
 from vlm_models.catalog import REGISTRY, load_model
 from vlm_models.checkpoint import MANIFEST, WEIGHTS, read_manifest, save_model, weights_hash
 from vlm_models.classifier import Classifier
-from vlm_models.clip_layout import clip_prefix
+from vlm_models.clip.layout import clip_prefix
 from vlm_models.errors import CheckpointError
-from vlm_models.fusion_recognition import published_family
+from vlm_models.fusion.recognition import published_family
 from vlm_models.interface import DualEncoder
 from vlm_models.spec import Spec, parse_spec
 from vlm_models.weight_files import read_weight_file

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vlm_models.fusion_encoder import CAPABILITIES, FusionEncoder
-from vlm_models.fusion_files import build_fusion, load_fusion
-from vlm_models.fusion_sizes import OPTIONS
+from vlm_models.fusion.encoder import CAPABILITIES, FusionEncoder
+from vlm_models.fusion.files import build_fusion, load_fusion
+from vlm_models.fusion.sizes import OPTIONS
 from vlm_models.interface import FamilyInfo
 
 INFO = FamilyInfo(

@@ -13,15 +13,15 @@ from vlm_data.errors import CallError
 from vlm_data.preprocess import Preprocess
 from vlm_models.checkpoint import MANIFEST, WEIGHTS
 from vlm_models.classifier import LINEAR, Classifier, LinearHead, unnamed_classes
-from vlm_models.clip_activation import QUICK_GELU, find_activation
-from vlm_models.clip_layout import ClipParts, clip_parts
-from vlm_models.clip_sizes import clip_config
+from vlm_models.clip.activation import QUICK_GELU, find_activation
+from vlm_models.clip.layout import ClipParts, clip_parts
+from vlm_models.clip.sizes import clip_config
 from vlm_models.errors import CheckpointError
-from vlm_models.image_only_clip import ImageOnlyClipEncoder
 from vlm_models.interface import FamilyInfo
 from vlm_models.memory import require_memory
-from vlm_models.open_clip_encoder import OpenClipEncoder
-from vlm_models.open_clip_loading import fit_state
+from vlm_models.openclip.encoder import OpenClipEncoder
+from vlm_models.openclip.image_only import ImageOnlyClipEncoder
+from vlm_models.openclip.loading import fit_state
 from vlm_models.weight_files import WeightFile, read_weight_file
 
 INFO = FamilyInfo(

@@ -8,15 +8,15 @@ import transformers
 
 from vlm_data.errors import CallError
 from vlm_data.preprocess import Preprocess
-from vlm_models.hf_blip import load_blip_retrieval
-from vlm_models.hf_config import KINDS, build_modules, essentials, image_size, read_config
-from vlm_models.hf_encoder import TOKENIZER_FOLDER, HfEncoder
-from vlm_models.hf_images import read_preprocess
-from vlm_models.hf_tokens import read_tokens
-from vlm_models.hf_weights import NAFLEX_RULE, POSITION_RULE, load_weights
 from vlm_models.hub import model_folder
+from vlm_models.huggingface.blip import load_blip_retrieval
+from vlm_models.huggingface.config import KINDS, build_modules, essentials, image_size, read_config
+from vlm_models.huggingface.encoder import TOKENIZER_FOLDER, HfEncoder
+from vlm_models.huggingface.images import read_preprocess
+from vlm_models.huggingface.model_card import licence
+from vlm_models.huggingface.tokens import read_tokens
+from vlm_models.huggingface.weights import NAFLEX_RULE, POSITION_RULE, load_weights
 from vlm_models.interface import DualEncoder, FamilyInfo
-from vlm_models.model_card import licence
 from vlm_models.spec import check_patches, positive_integer
 
 INFO = FamilyInfo(

@@ -17,9 +17,9 @@ from vlm_models.errors import VlmModelsError
 from vlm_models.hub import cache_if_unreachable
 from vlm_models.interface import FamilyInfo
 from vlm_models.memory import require_memory
-from vlm_models.open_clip_encoder import OpenClipEncoder
-from vlm_models.open_clip_loading import download, first_sentence, load_file, unavailable
-from vlm_models.open_clip_weights import open_clip_variants
+from vlm_models.openclip.encoder import OpenClipEncoder
+from vlm_models.openclip.loading import download, first_sentence, load_file, unavailable
+from vlm_models.openclip.published import open_clip_variants
 from vlm_models.spec import check_patches, positive_integer
 
 INFO = FamilyInfo(

@@ -7,7 +7,7 @@ from typing import Any
 from vlm_data.errors import CallError
 from vlm_models.checkpoint import load_state
 from vlm_models.interface import FamilyInfo
-from vlm_models.open_clip_encoder import OpenClipEncoder
+from vlm_models.openclip.encoder import OpenClipEncoder
 from vlm_models.tiny import PREPROCESS, build_clip, build_tokenizer, shipped_config, shipped_weights
 
 INFO = FamilyInfo(

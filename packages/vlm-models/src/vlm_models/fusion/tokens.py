@@ -15,7 +15,7 @@ from vlm_models.errors import CheckpointError
 PADDING, UNKNOWN, FIRST, SEPARATOR, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 DECODING, MATCHING = "[DEC]", "[ENC]"
 """What BLIP adds: the first token of captions, and of texts that are matched with an image."""
-_SHIPPED = Path(__file__).parent / "assets" / "bert" / "vocab.txt.gz"
+_SHIPPED = Path(__file__).parents[1] / "assets" / "bert" / "vocab.txt.gz"
 
 
 @functools.cache

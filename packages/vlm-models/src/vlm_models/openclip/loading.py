@@ -12,8 +12,8 @@ from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
 from vlm_data.errors import CallError
-from vlm_models.clip_activation import GELU, QUICK_GELU, activation_classes
-from vlm_models.clip_layout import clip_prefix
+from vlm_models.clip.activation import GELU, QUICK_GELU, activation_classes
+from vlm_models.clip.layout import clip_prefix
 from vlm_models.errors import CheckpointError, VlmModelsError
 from vlm_models.hub import cache_if_unreachable
 from vlm_models.memory import require_memory

@@ -15,8 +15,8 @@ from transformers import CONFIG_MAPPING, AutoModel, PreTrainedConfig
 from transformers.initialization import no_init_weights
 
 from vlm_models.errors import CheckpointError, reason
-from vlm_models.hf_towers import pools_by_attention
 from vlm_models.hub import quiet_transformers
+from vlm_models.huggingface.towers import pools_by_attention
 
 CONFIG_FILE = "config.json"
 _TOKEN_IDS = ("pad_token_id", "bos_token_id", "eos_token_id")

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from vlm_data.errors import CallError
 from vlm_models.errors import CheckpointError
-from vlm_models.fusion_architecture import FusionSizes
-from vlm_models.fusion_recognition import text_prefix
-from vlm_models.fusion_weights import POSITIONS, grid_side
+from vlm_models.fusion.architecture import FusionSizes
+from vlm_models.fusion.recognition import text_prefix
+from vlm_models.fusion.weights import POSITIONS, grid_side
 from vlm_models.spec import check_patches, positive_integer
 
 OPTIONS = ("image_size", "text_length", "vision_heads", "text_heads")

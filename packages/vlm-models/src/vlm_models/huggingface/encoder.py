@@ -8,9 +8,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from vlm_data.preprocess import Preprocess
-from vlm_models import hf_towers as towers
 from vlm_models.capabilities import require
-from vlm_models.hf_tokens import HfTokens
+from vlm_models.huggingface import towers as towers
+from vlm_models.huggingface.tokens import HfTokens
 from vlm_models.interface import DualEncoder, VisionOutput
 from vlm_models.key_bias import silence_key_biases
 

@@ -19,14 +19,14 @@ from transformers import (
 
 from vlm_data.errors import CallError
 from vlm_data.preprocess import Preprocess
-from vlm_models.clip_renaming import to_transformers
-from vlm_models.fusion_encoder import FusionEncoder
-from vlm_models.hf_blip_export import huggingface_blip
-from vlm_models.hf_config import build_modules, essentials
-from vlm_models.hf_encoder import HfEncoder
-from vlm_models.hf_images import INTERPOLATIONS
+from vlm_models.export.blip import huggingface_blip
+from vlm_models.export.renaming import to_transformers
+from vlm_models.fusion.encoder import FusionEncoder
+from vlm_models.huggingface.config import build_modules, essentials
+from vlm_models.huggingface.encoder import HfEncoder
+from vlm_models.huggingface.images import INTERPOLATIONS
 from vlm_models.interface import DualEncoder
-from vlm_models.open_clip_encoder import OpenClipEncoder
+from vlm_models.openclip.encoder import OpenClipEncoder
 from vlm_models.weight_space import differences
 
 _SPECIAL = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}

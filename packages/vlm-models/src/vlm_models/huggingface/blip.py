@@ -10,16 +10,16 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BlipConfig
 
-from vlm_models.bert_tokens import BertTokens, check_vocabulary, read_vocabulary
 from vlm_models.checkpoint import load_state
 from vlm_models.errors import CheckpointError, reason
-from vlm_models.fusion_architecture import FusionSizes
-from vlm_models.fusion_encoder import VOCABULARY_FILE, FusionEncoder
-from vlm_models.fusion_files import fusion_architecture, fusion_tokenizer
-from vlm_models.fusion_sizes import TEMPERATURE_RANGE, text_length
-from vlm_models.fusion_weights import RESIZE_RULE, resized_positions
-from vlm_models.hf_images import read_preprocess
+from vlm_models.fusion.architecture import FusionSizes
+from vlm_models.fusion.encoder import VOCABULARY_FILE, FusionEncoder
+from vlm_models.fusion.files import fusion_architecture, fusion_tokenizer
+from vlm_models.fusion.sizes import TEMPERATURE_RANGE, text_length
+from vlm_models.fusion.tokens import BertTokens, check_vocabulary, read_vocabulary
+from vlm_models.fusion.weights import RESIZE_RULE, resized_positions
 from vlm_models.hub import quiet_transformers
+from vlm_models.huggingface.images import read_preprocess
 from vlm_models.spec import check_patches
 from vlm_models.weight_files import read_weight_file
 

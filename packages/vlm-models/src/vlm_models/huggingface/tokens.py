@@ -13,9 +13,9 @@ from transformers import AutoTokenizer
 
 from vlm_data.files import write_bytes
 from vlm_models.errors import CheckpointError, reason
-from vlm_models.hf_config import Kind
-from vlm_models.hf_towers import end_token, positions, reads_mask, vocabulary_size
 from vlm_models.hub import quiet_transformers
+from vlm_models.huggingface.config import Kind
+from vlm_models.huggingface.towers import end_token, positions, reads_mask, vocabulary_size
 from vlm_models.token_ids import check_ids
 
 _FILES = ("tokenizer.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "vocab.json")

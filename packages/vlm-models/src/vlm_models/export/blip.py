@@ -6,13 +6,13 @@ from typing import Any
 from transformers import BertTokenizer, BlipConfig, BlipForImageTextRetrieval, BlipImageProcessor, CLIPImageProcessor
 
 from vlm_data.preprocess import Preprocess
-from vlm_models.bert_tokens import DECODING, MATCHING, SEPARATOR
 from vlm_models.capabilities import CapabilityError
 from vlm_models.checkpoint import load_state
-from vlm_models.fusion_architecture import text_config, undefined_weights, vision_config
-from vlm_models.fusion_encoder import FusionEncoder
-from vlm_models.hf_blip import CLASS
-from vlm_models.hf_images import INTERPOLATIONS
+from vlm_models.fusion.architecture import text_config, undefined_weights, vision_config
+from vlm_models.fusion.encoder import FusionEncoder
+from vlm_models.fusion.tokens import DECODING, MATCHING, SEPARATOR
+from vlm_models.huggingface.blip import CLASS
+from vlm_models.huggingface.images import INTERPOLATIONS
 
 
 def huggingface_blip(

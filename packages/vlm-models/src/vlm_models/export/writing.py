@@ -21,10 +21,10 @@ from vlm_data.files import write_text
 from vlm_models.catalog import load_encoder
 from vlm_models.checkpoint import write_weights
 from vlm_models.errors import VlmModelsError
+from vlm_models.export.huggingface import PROBES, huggingface_parts
+from vlm_models.export.open_clip import open_clip_parts
 from vlm_models.hub import quiet_transformers
-from vlm_models.huggingface_export import PROBES, huggingface_parts
 from vlm_models.interface import DualEncoder
-from vlm_models.open_clip_export import open_clip_parts
 
 _TOLERANCE = 1e-4
 """Of unit features; two libraries sum in other orders, which makes a tenth of it."""

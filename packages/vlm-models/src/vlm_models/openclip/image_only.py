@@ -7,7 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from vlm_models.capabilities import require
-from vlm_models.open_clip_encoder import OpenClipEncoder
+from vlm_models.openclip.encoder import OpenClipEncoder
 
 _LEFT_OVER = ("positional_embedding", "text_projection", "token_embedding.", "ln_final.")
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from vlm_models.errors import CheckpointError
-from vlm_models.fusion_encoder import FusionEncoder
-from vlm_models.fusion_recognition import text_prefix
+from vlm_models.fusion.encoder import FusionEncoder
+from vlm_models.fusion.recognition import text_prefix
 from vlm_models.weight_space import differences
 
 RESIZE_RULE = "class row kept, grid bicubic, align_corners=False, no antialias"

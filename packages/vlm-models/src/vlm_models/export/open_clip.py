@@ -10,11 +10,11 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from torch import Tensor
 
 from vlm_data.errors import CallError
-from vlm_models.clip_renaming import to_open_clip
-from vlm_models.hf_encoder import HfEncoder
-from vlm_models.huggingface_export import byte_pairs, clip_tokenizer
+from vlm_models.export.huggingface import byte_pairs, clip_tokenizer
+from vlm_models.export.renaming import to_open_clip
+from vlm_models.huggingface.encoder import HfEncoder
 from vlm_models.interface import DualEncoder
-from vlm_models.open_clip_encoder import OpenClipEncoder
+from vlm_models.openclip.encoder import OpenClipEncoder
 
 _LOCAL = "of this folder"
 """Stands where open_clip looks for the name of a tokenizer; of a folder it takes the files that lie in it."""

@@ -6,9 +6,9 @@ from torch import nn
 from transformers.models.blip.modeling_blip_text import BlipTextOnlyMLMHead
 
 from vlm_models.errors import CheckpointError
-from vlm_models.fusion_architecture import text_config, undefined_weights
-from vlm_models.fusion_encoder import FusionEncoder
-from vlm_models.fusion_weights import check_tensors
+from vlm_models.fusion.architecture import text_config, undefined_weights
+from vlm_models.fusion.encoder import FusionEncoder
+from vlm_models.fusion.weights import check_tensors
 from vlm_models.weight_files import read_weight_file
 
 _PREFIX = "text_encoder.cls."

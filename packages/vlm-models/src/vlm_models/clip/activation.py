@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vlm_data.errors import CallError, unknown_name
-from vlm_models.clip_layout import ClipParts
+from vlm_models.clip.layout import ClipParts
 from vlm_models.weight_files import WeightFile
 
 QUICK_GELU, GELU = "quickgelu", "gelu"

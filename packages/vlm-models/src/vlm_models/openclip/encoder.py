@@ -8,10 +8,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from vlm_data.preprocess import Preprocess
-from vlm_models import open_clip_towers as towers
 from vlm_models.capabilities import require
 from vlm_models.interface import DualEncoder, VisionOutput
 from vlm_models.key_bias import silence_key_biases
+from vlm_models.openclip import towers as towers
 from vlm_models.token_ids import check_ids
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from vlm_data.errors import CallError
-from vlm_models.bert_tokens import BertTokens, read_vocabulary, shipped_vocabulary, with_blip_tokens
 from vlm_models.errors import CheckpointError
-from vlm_models.fusion_architecture import FusionSizes, sizes_of
-from vlm_models.fusion_encoder import VOCABULARY_FILE, FusionEncoder, is_shipped
-from vlm_models.fusion_recognition import check_contents
-from vlm_models.fusion_sizes import read_sizes
-from vlm_models.fusion_weights import POSITIONS, RESIZE_RULE, grid_side, load_published
+from vlm_models.fusion.architecture import FusionSizes, sizes_of
+from vlm_models.fusion.encoder import VOCABULARY_FILE, FusionEncoder, is_shipped
+from vlm_models.fusion.recognition import check_contents
+from vlm_models.fusion.sizes import read_sizes
+from vlm_models.fusion.tokens import BertTokens, read_vocabulary, shipped_vocabulary, with_blip_tokens
+from vlm_models.fusion.weights import POSITIONS, RESIZE_RULE, grid_side, load_published
 from vlm_models.weight_files import read_weight_file
 
 SHIPPED = "bert-uncased"
@@ -28,7 +28,7 @@ def load_fusion(family: str, source: str, options: Mapping[str, str]) -> FusionE
     Args:
         family: `albef` or `blip`.
         source: path of the file.
-        options: values of `vlm_models.fusion_sizes.OPTIONS`.
+        options: values of `vlm_models.fusion.sizes.OPTIONS`.
 
     Raises:
         CallError: if there is no such file, it belongs to another family, or an option is impossible.

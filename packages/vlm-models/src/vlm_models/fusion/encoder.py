@@ -13,10 +13,10 @@ from transformers import BlipTextModel
 
 from vlm_data.errors import CallError
 from vlm_data.files import write_text
-from vlm_models.bert_tokens import MATCHING, BertTokens, shipped_vocabulary, with_blip_tokens
 from vlm_models.capabilities import require
-from vlm_models.fusion_architecture import FusionSizes, fusion_tower, text_tower, undefined_weights, vision_tower
-from vlm_models.fusion_vision import fusion_preprocess, image_tokens
+from vlm_models.fusion.architecture import FusionSizes, fusion_tower, text_tower, undefined_weights, vision_tower
+from vlm_models.fusion.tokens import MATCHING, BertTokens, shipped_vocabulary, with_blip_tokens
+from vlm_models.fusion.vision import fusion_preprocess, image_tokens
 from vlm_models.interface import MatchingModel, VisionOutput
 from vlm_models.key_bias import silence_key_biases
 from vlm_models.token_ids import check_ids

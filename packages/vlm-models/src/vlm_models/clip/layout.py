@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vlm_data.errors import CallError, listing
 from vlm_models.errors import CheckpointError
-from vlm_models.fusion_recognition import published_family
+from vlm_models.fusion.recognition import published_family
 
 _MARK = "visual.conv1.weight"
 """A tensor that every CLIP of this layout has, transformer or ResNet."""

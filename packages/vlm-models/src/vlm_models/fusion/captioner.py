@@ -11,13 +11,13 @@ from torch.nn import functional
 from transformers.models.blip.modeling_blip_text import BlipTextLMHeadModel
 
 from vlm_data.transforms import evaluation_transform
-from vlm_models.bert_tokens import DECODING, SEPARATOR, BertTokens
 from vlm_models.errors import CheckpointError
-from vlm_models.fusion_architecture import FusionSizes, text_config, undefined_weights, vision_tower
-from vlm_models.fusion_files import fusion_tokenizer, vocabulary_beside
-from vlm_models.fusion_sizes import read_sizes
-from vlm_models.fusion_vision import fusion_preprocess, image_tokens
-from vlm_models.fusion_weights import POSITIONS, check_tensors, published_name, resized_positions
+from vlm_models.fusion.architecture import FusionSizes, text_config, undefined_weights, vision_tower
+from vlm_models.fusion.files import fusion_tokenizer, vocabulary_beside
+from vlm_models.fusion.sizes import read_sizes
+from vlm_models.fusion.tokens import DECODING, SEPARATOR, BertTokens
+from vlm_models.fusion.vision import fusion_preprocess, image_tokens
+from vlm_models.fusion.weights import POSITIONS, check_tensors, published_name, resized_positions
 from vlm_models.interface import GenerativeModel
 from vlm_models.weight_files import read_weight_file
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from vlm_models.checkpoint import load_state
 from vlm_models.errors import CheckpointError
-from vlm_models.hf_towers import pools_by_attention, takes_patches
+from vlm_models.huggingface.towers import pools_by_attention, takes_patches
 from vlm_models.weight_files import read_weight_file
 
 WEIGHT_FILES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin")

@@ -1,0 +1,1 @@
+"""ALBEF and BLIP: towers of transformers, weights as their authors publish them."""

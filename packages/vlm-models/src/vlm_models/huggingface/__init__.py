@@ -1,0 +1,1 @@
+"""Dual encoders of transformers in Hugging Face layout."""

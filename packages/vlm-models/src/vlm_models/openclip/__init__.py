@@ -1,0 +1,1 @@
+"""Towers of the open_clip library, and the weights it knows."""
