@@ -103,7 +103,7 @@ class TestModels:
         weights = "runs/digits-tiny-full-seed0/model.safetensors"
         answer = vlm("evaluate", f"openclip:ViT-S-32-alt/{weights}", "--limit", "4", "--out", tmp_path)
         assert answer.code == 1
-        assert "do not fit ViT-S-32-alt: 278 missing" in answer.paragraph and "unexpected" in answer.paragraph
+        assert "do not fit ViT-S-32-alt: 192 missing" in answer.paragraph and "misshapen" in answer.paragraph
 
     def test_two_models_that_cannot_be_mixed(self, vlm, tmp_path):
         answer = vlm("interpolate", "tiny", "openclip:ViT-S-32-alt", "--limit", "4")

@@ -71,7 +71,7 @@ def test_the_end_points_are_the_models_themselves(seed, dtype):
 @given(seeds, st.floats(0, 1))
 def test_exchanging_the_models_exchanges_the_weights(seed, alpha):
     a, b = random_state(seed), random_state(seed + 1)
-    assert_states_close(interpolate(a, b, alpha), interpolate(b, a, 1 - alpha), 2e-4)
+    assert_states_close(interpolate(a, b, alpha), interpolate(b, a, 1 - alpha), 1e-3)  # of values up to 1e4
 
 
 @given(seeds, st.floats(0, 1))

@@ -18,7 +18,7 @@ COMMANDS = {
     "results": "Read the results database.",
     "report": "Write the HTML report of a run again from its files.",
     "data": "List, show and check data sets.",
-    "models": "List and show models.",
+    "models": "List, show, convert and export models.",
     "recipes": "List, show and copy recipes.",
     "doctor": "Tell what this machine offers and what is missing.",
 }

@@ -112,9 +112,15 @@ class DualEncoder(nn.Module, ABC):
     def image_tower(self) -> nn.Module:
         """Return the module that holds every parameter used by `encode_image` and none used by `encode_text`."""
 
-    @abstractmethod
     def parameter_group(self, name: str) -> str:
-        """Return which of `PARAMETER_GROUPS` a parameter belongs to, by its full name."""
+        """Return which of `PARAMETER_GROUPS` a parameter belongs to, by its full name.
+
+        Without knowledge of the modules: what the image tower holds is vision, scalars are logit, the rest is text.
+        """
+        parameter = self.get_parameter(name)
+        if any(parameter is one for one in self.image_tower().parameters()):
+            return "vision"
+        return "text" if parameter.dim() else "logit"
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return all parameters, each in one of `PARAMETER_GROUPS`.
