@@ -22,7 +22,7 @@ imports:
 
 # Tests and doctests, without the slow ones.
 test *args:
-    uv run pytest {{args}}
+    uv run pytest -n 2 {{args}}
 
 # The slow tests: kill and resume, whole pre-training smoke runs, all methods on two processes.
 test-slow *args:

@@ -54,6 +54,13 @@ def test_the_commands_of_a_page_run(vlm, made_workplace, tmp_path, page):
         assert answer.code == 0, f"{page}: {command}\n{answer.err}"
 
 
+@pytest.mark.parametrize("page", sorted(page.stem for page in DOCS.glob("*.md") if "```python" in page.read_text()))
+def test_the_python_of_a_page_runs(tmp_path, monkeypatch, page):
+    monkeypatch.chdir(tmp_path)
+    for block in re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text(), flags=re.DOTALL):
+        exec(compile(block, f"{page}.md", "exec"), {})
+
+
 def test_pages_link_to_pages_that_exist():
     for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
