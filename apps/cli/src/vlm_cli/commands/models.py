@@ -110,7 +110,7 @@ def _words(value: Any) -> str:
         return ", ".join(_words(item) for item in value)
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value) or "unknown"
 
 
 @command.command(cls=rich_click.RichCommand, epilog=EXPORT_EPILOG)
