@@ -2,9 +2,6 @@
 
 import contextlib
 import os
-import secrets
-import shutil
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlm_data.errors import CallError, VlmError, listing
+from vlm_data.errors import CallError, listing
+from vlm_data.files import replacing_folder
 from vlm_models.catalog import REGISTRY, load_model
 from vlm_models.checkpoint import MANIFEST, WEIGHTS, read_manifest, save_model, weights_hash
 from vlm_models.classifier import Classifier
@@ -58,10 +56,9 @@ def convert(source: str, directory: str | os.PathLike[str], *, overwrite: bool =
     _check_target(target, overwrite)
     spec = recognised_spec(source)
     model = load_model(spec)
-    with _folder_beside(target) as temporary:
+    with replacing_folder(target, keep_others=True) as temporary:
         save_model(model, temporary, converted=_origin(spec))
         check_copy(model, temporary, spec)
-        _move(temporary, target)
     return target
 
 
@@ -132,22 +129,6 @@ def _weight_path(spec: Spec) -> Path | None:
     return None
 
 
-@contextlib.contextmanager
-def _folder_beside(target: Path) -> Iterator[Path]:
-    """Yield a new folder beside the target; remove it and what is in it at the end."""
-    temporary = target.absolute().with_name(f".{target.absolute().name}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-    except OSError as error:
-        raise VlmError(
-            f"cannot write {target}: {error.strerror or error}. No part of the model was left. "
-            "Free some space, or choose a folder that can be written."
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
 def check_copy(model: DualEncoder | Classifier, folder: Path, spec: str) -> None:
     """Raise unless the model in a folder has the weights of this one and does the same with them.
 
@@ -168,13 +149,3 @@ def _features(model: DualEncoder | Classifier) -> Tensor:
     size = (model.encoder if isinstance(model, Classifier) else model).preprocess.size
     noise = torch.randint(0, 256, (1, 3, size, size), generator=torch.Generator().manual_seed(0))
     return model(noise.byte()) if isinstance(model, Classifier) else model.encode_image(noise.byte())
-
-
-def _move(folder: Path, target: Path) -> None:
-    """Give files their final place; the manifest comes last and tells by its hash if the weights are others."""
-    target.mkdir(parents=True, exist_ok=True)
-    names = sorted(path.name for path in folder.iterdir())
-    for name in sorted(names, key=lambda name: name == MANIFEST):
-        if (target / name).is_dir():  # such as that of a tokenizer, of the model that is replaced
-            shutil.rmtree(target / name)
-        os.replace(folder / name, target / name)

@@ -1,12 +1,9 @@
 """Writing models for transformers and open_clip, which then give the same features as the house does."""
 
-import contextlib
 import copy
 import json
 import os
-import secrets
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from vlm_data.errors import CallError, VlmError
-from vlm_data.files import write_text
+from vlm_data.errors import CallError
+from vlm_data.files import replacing_folder, write_text
 from vlm_models.catalog import load_encoder
 from vlm_models.checkpoint import write_weights
 from vlm_models.errors import VlmModelsError
@@ -28,6 +25,7 @@ from vlm_models.interface import DualEncoder
 
 _TOLERANCE = 1e-4
 """Of unit features; two libraries sum in other orders, which makes a tenth of it."""
+_CONFIG = "config.json"
 _OPEN_CLIP_CONFIG, _OPEN_CLIP_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
 
@@ -57,7 +55,8 @@ def export_huggingface(encoder: DualEncoder, directory: str | os.PathLike[str], 
     """
     encoder = _exact(encoder)
     parts = huggingface_parts(encoder)
-    with _staged(directory, "config.json", overwrite) as place:
+    _check_place(Path(directory), _CONFIG, overwrite)
+    with replacing_folder(directory) as place:
         with quiet_transformers():
             for part in (parts.model, parts.tokenizer, parts.processor):
                 part.save_pretrained(place)
@@ -94,7 +93,8 @@ def export_open_clip(encoder: DualEncoder, directory: str | os.PathLike[str], *,
     """
     encoder = _exact(encoder)
     parts = open_clip_parts(encoder)
-    with _staged(directory, _OPEN_CLIP_CONFIG, overwrite) as place:
+    _check_place(Path(directory), _OPEN_CLIP_CONFIG, overwrite)
+    with replacing_folder(directory) as place:
         write_weights(parts.state, place / _OPEN_CLIP_WEIGHTS)
         write_text(place / _OPEN_CLIP_CONFIG, json.dumps(parts.config, indent=2) + "\n")
         with quiet_transformers():
@@ -118,38 +118,14 @@ def _exact(encoder: DualEncoder) -> DualEncoder:
     return copy.deepcopy(encoder).to("cpu", torch.float32)
 
 
-@contextlib.contextmanager
-def _staged(directory: str | os.PathLike[str], config: str, overwrite: bool) -> Iterator[Path]:
-    """Yield a folder beside the wanted one; it takes its name when the block ends well, and goes otherwise."""
-    target = Path(directory)
-    old = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old")
-    place = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        if not overwrite:
-            raise CallError(f"{target} is not empty. Expected a new folder; choose another, or give --overwrite.")
-        if not (target / config).is_file():
-            raise CallError(
-                f"{target} holds no earlier export ({config}), so it is not replaced; choose another folder."
-            )
-    try:
-        place.mkdir(parents=True)
-        yield place
-        if target.exists():
-            os.replace(target, old)
-        try:
-            os.replace(place, target)
-        except OSError:
-            if old.exists():
-                os.replace(old, target)
-            raise
-    except OSError as error:
-        raise VlmError(
-            f"cannot write {target}: {error.strerror or error}. Nothing was left there. "
-            "Free some space or choose a writable folder."
-        ) from error
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+def _check_place(target: Path, config: str, overwrite: bool) -> None:
+    """Raise unless a folder is new, or holds an earlier export that may be replaced."""
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not overwrite:
+        raise CallError(f"{target} is not empty. Expected a new folder; choose another, or give --overwrite.")
+    if not (target / config).is_file():
+        raise CallError(f"{target} holds no earlier export ({config}), so it is not replaced; choose another folder.")
 
 
 @torch.no_grad()
