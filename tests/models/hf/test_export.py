@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import open_clip
@@ -260,6 +262,25 @@ class TestPlaces:
         with pytest.raises(VlmError, match=r"cannot write .*file/out"):
             export(load_encoder("tiny"), tmp_path / "file" / "out")
         assert (tmp_path / "file").read_text() == "no folder"
+
+    def test_a_full_disk(self, tmp_path, export):
+        program = f"""
+import resource
+from vlm_data.errors import VlmError
+from vlm_models import load_encoder
+from vlm_models.export import {export.__name__} as export
+tiny = load_encoder("tiny")
+resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+try:
+    export(tiny, "out")
+except VlmError as error:
+    print(error)
+"""
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+        assert done.stderr == ""
+        assert done.stdout.startswith("cannot write ") and "File too large" in done.stdout
+        assert not list(tmp_path.iterdir())
 
     def test_a_model_of_neither_library(self, tmp_path, export, fusion_folder):
         spec = fusion_folder("albef")

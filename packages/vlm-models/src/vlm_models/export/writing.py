@@ -10,6 +10,7 @@ from typing import Any
 import open_clip
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,8 +18,8 @@ from vlm_data.errors import CallError
 from vlm_data.files import replacing_folder, write_text
 from vlm_models.catalog import load_encoder
 from vlm_models.checkpoint import write_weights
-from vlm_models.errors import VlmModelsError
-from vlm_models.export.huggingface import PROBES, huggingface_parts
+from vlm_models.errors import VlmModelsError, reason
+from vlm_models.export.huggingface import PROBES, HuggingFaceParts, huggingface_parts
 from vlm_models.export.open_clip import open_clip_parts
 from vlm_models.hub import quiet_transformers
 from vlm_models.interface import DualEncoder
@@ -46,6 +47,7 @@ def export_huggingface(encoder: DualEncoder, directory: str | os.PathLike[str], 
     Raises:
         CallError: if transformers has no class that computes the same, or the folder is in use.
         VlmModelsError: if what was written gives other features.
+        VlmError: if the folder cannot be written; nothing is left there.
 
     Example:
         >>> import tempfile
@@ -57,9 +59,7 @@ def export_huggingface(encoder: DualEncoder, directory: str | os.PathLike[str], 
     parts = huggingface_parts(encoder)
     _check_place(Path(directory), _CONFIG, overwrite)
     with replacing_folder(directory) as place:
-        with quiet_transformers():
-            for part in (parts.model, parts.tokenizer, parts.processor):
-                part.save_pretrained(place)
+        _save(parts, place)
         again = load_encoder(f"hf:{place}")
         if again.preprocess != encoder.preprocess:
             raise VlmModelsError(f"the export prepares images as {again.preprocess}, not as {encoder.preprocess}.")
@@ -84,6 +84,7 @@ def export_open_clip(encoder: DualEncoder, directory: str | os.PathLike[str], *,
     Raises:
         CallError: if open_clip cannot be told to build the same, or the folder is in use.
         VlmModelsError: if what was written gives other features.
+        VlmError: if the folder cannot be written; nothing is left there.
 
     Example:
         >>> import tempfile
@@ -116,6 +117,16 @@ def _exact(encoder: DualEncoder) -> DualEncoder:
     if place == "cpu" and precision == {torch.float32}:
         return encoder
     return copy.deepcopy(encoder).to("cpu", torch.float32)
+
+
+def _save(parts: HuggingFaceParts, place: Path) -> None:
+    """Let transformers write; what safetensors says of a full disk is no OSError, and becomes one."""
+    try:
+        with quiet_transformers():
+            for part in (parts.model, parts.tokenizer, parts.processor):
+                part.save_pretrained(place)
+    except SafetensorError as error:
+        raise OSError(reason(error)) from error
 
 
 def _check_place(target: Path, config: str, overwrite: bool) -> None:
