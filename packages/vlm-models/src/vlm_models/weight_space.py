@@ -1,17 +1,22 @@
-"""Arithmetic on state dicts: interpolation, Fisher-weighted merging, uniform soups.
+"""Arithmetic on state dicts: interpolation, whole or layer by layer, and Fisher-weighted merging; soups by name.
 
 `alpha` is always the weight of the fine-tuned model: 0 is zero-shot, 1 is fine-tuned.
 Buffers that are not floating point (counters, index tables) cannot be mixed and are taken from the last model.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from vlm_data.errors import unknown_name
 from vlm_models.errors import CheckpointError
-
-State = Mapping[str, Tensor]
+from vlm_models.soups import greedy_soup as greedy_soup
+from vlm_models.soups import uniform_soup as uniform_soup
+from vlm_models.state_comparison import State as State
+from vlm_models.state_comparison import check_compatible as check_compatible
+from vlm_models.state_comparison import differences as differences
+from vlm_models.state_comparison import widened
 
 
 def interpolate(a: State, b: State, alpha: float) -> dict[str, Tensor]:
@@ -38,12 +43,41 @@ def interpolate(a: State, b: State, alpha: float) -> dict[str, Tensor]:
 def _mix(a: Tensor, b: Tensor, alpha: float) -> Tensor:
     if not b.is_floating_point():
         return b.clone()
-    return torch.lerp(_wide(a, b), _wide(b, b), alpha).to(b.dtype)
+    return torch.lerp(widened(a, b), widened(b, b), alpha).to(b.dtype)
 
 
-def _wide(tensor: Tensor, like: Tensor) -> Tensor:
-    """Return a tensor in the precision that sums with `like` are made in: single at least."""
-    return tensor.to(torch.promote_types(like.dtype, torch.float32))
+def interpolate_layers(a: State, b: State, alphas: Mapping[str, float], default: float) -> dict[str, Tensor]:
+    """Return `(1 - alpha) a + alpha b` with an alpha for every part of the model.
+
+    A part is named by the beginning of its tensors' names, up to a dot: `visual.blocks.1` is neither
+    `visual.blocks.10` nor `visual.blocks.11`. Where several parts hold a tensor, the longest name counts.
+
+    Args:
+        a: zero-shot weights.
+        b: fine-tuned weights with the same keys and shapes.
+        alphas: weight of b by part.
+        default: weight of b everywhere else.
+
+    Raises:
+        CheckpointError: if keys or shapes differ; lists them.
+        CallError: if no tensor belongs to a part.
+
+    Example:
+        >>> a = {"block.1.w": torch.zeros(1), "block.10.w": torch.zeros(1), "head": torch.zeros(1)}
+        >>> b = {name: torch.ones(1) for name in a}
+        >>> interpolate_layers(a, b, {"block": 0.5, "block.1": 0.25}, 1.0)
+        {'block.1.w': tensor([0.2500]), 'block.10.w': tensor([0.5000]), 'head': tensor([1.])}
+    """
+    check_compatible(a, b)
+    parts = {name: [".".join(name.split(".")[: n + 1]) for n in range(name.count(".") + 1)] for name in b}
+    known = {part for found in parts.values() for part in found}
+    for part in alphas:
+        if part not in known:
+            raise unknown_name("part of the model", part, known)
+    return {
+        name: _mix(a[name], b[name], next((alphas[part] for part in reversed(found) if part in alphas), default))
+        for name, found in parts.items()
+    }
 
 
 def fisher_merge(
@@ -81,82 +115,9 @@ def fisher_merge(
             )
     merged = {name: _mix(a[name], tensor, alpha) for name, tensor in b.items() if name not in informed}
     for name, tensor in informed.items():
-        weight_a = (1 - alpha) * _wide(fisher_a[name], tensor).clamp_min(floor)
-        weight_b = alpha * _wide(fisher_b[name], tensor).clamp_min(floor)
+        weight_a = (1 - alpha) * widened(fisher_a[name], tensor).clamp_min(floor)
+        weight_b = alpha * widened(fisher_b[name], tensor).clamp_min(floor)
         total = weight_a + weight_b
         share = torch.where(total > 0, weight_b / total, alpha)
-        merged[name] = torch.lerp(_wide(a[name], tensor), _wide(tensor, tensor), share).to(tensor.dtype)
+        merged[name] = torch.lerp(widened(a[name], tensor), widened(tensor, tensor), share).to(tensor.dtype)
     return {name: merged[name] for name in b}
-
-
-def uniform_soup(states: Iterable[State]) -> dict[str, Tensor]:
-    """Return the mean of several models of one architecture (Wortsman et al. 2022, "Model soups").
-
-    The models are read one after the other, so an iterator over files needs the memory of two. Summed in float32 at
-    least and returned in the type of the first model.
-
-    Raises:
-        CheckpointError: if there is none, or keys or shapes differ.
-
-    Example:
-        >>> uniform_soup([{"w": torch.zeros(1)}, {"w": torch.ones(1)}])
-        {'w': tensor([0.5000])}
-    """
-    total: dict[str, Tensor] = {}
-    types: dict[str, torch.dtype] = {}
-    count = 0
-    for count, state in enumerate(states, start=1):
-        if count == 1:
-            types = {name: tensor.dtype for name, tensor in state.items()}
-            total = {name: _wide(tensor, tensor) for name, tensor in state.items() if tensor.is_floating_point()}
-        else:
-            check_compatible(total, state)
-            for name, tensor in state.items():
-                if tensor.is_floating_point():
-                    total[name] = total[name] + tensor
-        total |= {name: tensor for name, tensor in state.items() if not tensor.is_floating_point()}
-    if not count:
-        raise CheckpointError("a soup needs at least one model; none was given.")
-    return {
-        name: (tensor / count).to(types[name]) if tensor.is_floating_point() else tensor.clone()
-        for name, tensor in total.items()
-    }
-
-
-def check_compatible(a: State, b: State) -> None:
-    """Raise unless two state dicts have the same keys and shapes; the message lists what differs.
-
-    Raises:
-        CheckpointError: names up to five keys of each kind of difference.
-    """
-    problems = differences(a, b)
-    if problems:
-        raise CheckpointError(
-            f"the two models cannot be combined: {'; '.join(problems)}. "
-            "Expected two checkpoints of one architecture and one head; check that both come from the same base model."
-        )
-
-
-def differences(expected: State, found: State) -> list[str]:
-    """Describe how the keys and shapes of `found` differ from `expected`; empty when they agree.
-
-    Example:
-        >>> differences({"w": torch.zeros(2)}, {"w": torch.zeros(3), "v": torch.zeros(1)})
-        ['1 unexpected: v', '1 misshapen: w has shape (3,), expected (2,)']
-    """
-    shapes = [
-        f"{name} has shape {tuple(found[name].shape)}, expected {tuple(expected[name].shape)}"
-        for name in expected
-        if name in found and found[name].shape != expected[name].shape
-    ]
-    kinds = {
-        "missing": sorted(expected.keys() - found.keys()),
-        "unexpected": sorted(found.keys() - expected.keys()),
-        "misshapen": shapes,
-    }
-    return [f"{len(names)} {kind}: {_some(names)}" for kind, names in kinds.items() if names]
-
-
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
