@@ -121,6 +121,15 @@ def workplace(made_workplace: tuple[Path, Answer], monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture(scope="session")
+def flyp_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run like that of the workplace, by another method."""
+    folder = tmp_path_factory.mktemp("flyp") / "run"
+    answer = call("finetune", "--method", "flyp", *SMALL, "--out", folder)
+    assert answer.code == 0, answer.err
+    return folder
+
+
+@pytest.fixture(scope="session")
 def finetune_answer(made_workplace: tuple[Path, Answer]) -> Answer:
     """What `vlm finetune --json` said when it made the run of the workplace."""
     return made_workplace[1]
