@@ -10,10 +10,12 @@ import torch
 
 from vlm_data import load_benchmark
 from vlm_finetune.finetuning import finetune, zero_shot_model
+from vlm_finetune.losses import TARGETS
 from vlm_finetune.recipe import METHODS, parse
 from vlm_finetune.run import LOG
 from vlm_finetune.run_log import read_log
 from vlm_models.checkpoint import read_weights
+from vlm_models.features import extract_features
 from vlm_models.inference import map_images
 
 WORKER = Path(__file__).parent / "two_process_worker.py"
@@ -78,11 +80,15 @@ def assert_same_evaluation(folder):
     model = zero_shot_model(parse({}), load_benchmark("digits", limit=597))
     expected = map_images(model, data, model.encoder.preprocess, batch_size=64)
     assert expected.shape == (597, 10)
+    readings = extract_features(model.encoder, data.select(range(3)), ["feature", "tokens.patches"])
+    features = extract_features(model.encoder, data)["feature"]
     for rank in (0, 1):
         found = np.load(folder / f"evaluated-{rank}.npz")
         assert np.array_equal(found["logits"], expected)
-        assert found["features"].shape == (597, model.encoder.embedding_dim)
+        assert np.array_equal(found["features"], features)
         np.testing.assert_allclose(found["few"], expected[:3], rtol=0, atol=1e-4)  # the second process has no batch
+        for name, values in readings.items():
+            assert np.array_equal(found[name], values)
 
 
 def test_a_contrastive_training_and_an_evaluation(recipe, tmp_path, digits):
@@ -98,6 +104,8 @@ def test_every_method(recipe, tmp_path, digits):
     recipes = {name: recipe(name, data={"augmentation": "crop"}, training=STEPS) for name in METHODS.names()}
     recipes |= {f"{name}-in-parts": recipe(name, training=CLIPPED) for name in METHODS.names()}
     recipes |= {f"{name}-lora": recipe(name, lora={"rank": 4}, training=STEPS) for name in ("full", "carot", "lp-ft")}
+    targets = {f"flyp-{name}": {"targets": name} for name in TARGETS[1:]}
+    recipes |= {name: recipe("flyp", training=STEPS, method=own) for name, own in targets.items()}
     smooth = {"label_smoothing": 0.1}
     recipes["flyp-many-steps"] = recipe("flyp", training={**STEPS, "epochs": 10}, method=smooth)
     folder = two_processes(tmp_path / "two", recipes)

@@ -10,7 +10,8 @@ from vlm_data import load_benchmark
 from vlm_finetune.devices import processes
 from vlm_finetune.finetuning import finetune, zero_shot_model
 from vlm_finetune.recipe import load_recipe, parse
-from vlm_models.inference import image_features, map_images
+from vlm_models.features import extract_features
+from vlm_models.inference import map_images
 
 
 def evaluate(folder, rank):
@@ -19,9 +20,11 @@ def evaluate(folder, rank):
     benchmark = load_benchmark("digits", limit=597)
     model = zero_shot_model(recipe, benchmark)
     logits = map_images(model, benchmark.test, model.encoder.preprocess, batch_size=64)
-    few = map_images(model, benchmark.test.select(range(3)), model.encoder.preprocess, batch_size=64)
-    features = image_features(model.encoder, benchmark.test, model.encoder.preprocess, "cpu")
-    np.savez(folder / f"evaluated-{rank}.npz", logits=logits, few=few, features=features)
+    three = benchmark.test.select(range(3))
+    few = map_images(model, three, model.encoder.preprocess, batch_size=64)
+    features = extract_features(model.encoder, benchmark.test)["feature"]
+    readings = extract_features(model.encoder, three, ["feature", "tokens.patches"])
+    np.savez(folder / f"evaluated-{rank}.npz", logits=logits, few=few, features=features, **readings)
 
 
 def main(folder):

@@ -65,10 +65,16 @@ class TestReadings:
         for reading in READINGS:
             np.testing.assert_allclose(parts[reading], whole[reading], atol=1e-5)
 
-    def test_a_model_in_training_stays_in_training(self):
-        model = load_encoder("tiny").train()
+    @pytest.mark.parametrize("training", [True, False])
+    def test_the_mode_of_the_model_stays(self, training):
+        model = load_encoder("tiny").train(training)
         extract_features(model, pictures(2))
-        assert model.training
+        assert model.training is training
+
+    def test_features_alone_are_those_of_a_pass_over_the_images(self):
+        model, data = load_encoder("tiny"), pictures()
+        expected = map_images(model.encode_image, data, model.preprocess)
+        assert np.array_equal(extract_features(model, data)["feature"], expected)
 
     @pytest.mark.parametrize("reading", ["features", "layer.class", "tokens", "layer0.max", "tokens.class.mean"])
     def test_unknown_readings_are_refused(self, reading):

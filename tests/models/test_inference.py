@@ -8,7 +8,7 @@ from vlm_data.dataset import ArrayDataset, FileDataset
 from vlm_data.errors import CallError, UnreadableImageError
 from vlm_data.preprocess import Preprocess
 from vlm_models import load_encoder
-from vlm_models.inference import image_features, map_images, process_place
+from vlm_models.inference import map_images, process_place
 
 PREPROCESS = Preprocess(4)
 
@@ -81,15 +81,6 @@ def test_a_damaged_file_is_named(tmp_path, workers):
     data = FileDataset("files", "test", ("a",), np.zeros(1, dtype=np.int64), (tmp_path / "cut.jpg",))
     with pytest.raises(UnreadableImageError, match=r"cut\.jpg"):
         map_images(lambda images: images[:, 0, 0].float(), data, PREPROCESS, workers=workers)
-
-
-def test_features_leave_the_mode_of_the_encoder_as_it_was():
-    encoder = load_encoder("tiny")
-    data = ArrayDataset("d", "test", ("a",), np.zeros(1, dtype=np.int64), np.zeros((1, 32, 32, 3), dtype=np.uint8))
-    for training in (True, False):
-        encoder.train(training)
-        assert image_features(encoder, data, encoder.preprocess, "cpu").shape == (1, 64)
-        assert encoder.training is training
 
 
 def test_one_process_is_the_first_of_one():

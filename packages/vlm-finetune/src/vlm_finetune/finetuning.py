@@ -31,7 +31,7 @@ from vlm_models import load_encoder, save_model
 from vlm_models.adapters import adapter_targets
 from vlm_models.checkpoint import load_state, read_weights, write_weights
 from vlm_models.classifier import Classifier
-from vlm_models.inference import image_features
+from vlm_models.features import extract_features
 from vlm_models.interface import DualEncoder
 from vlm_models.spec import parse_spec
 from vlm_models.zero_shot import zero_shot_classifier
@@ -254,8 +254,7 @@ class Training:
     def _batches(self, method: Method, phase: Phase) -> TrainingBatches:
         train, encoder = self.benchmark.train, method.model.encoder
         if method.frozen_encoder:
-            device = self.accelerator.device
-            features = image_features(encoder, train, encoder.preprocess, device, self.progress)
+            features = extract_features(encoder, train, progress=self.progress)["feature"]
             return FeatureBatches(torch.from_numpy(features), torch.from_numpy(train.labels), phase.training)
         captioner = Captioner.of(self.benchmark) if method.needs_captions else None
         return ImageBatches(train, encoder.preprocess, phase.training, self.recipe.data.augmentation, captioner)

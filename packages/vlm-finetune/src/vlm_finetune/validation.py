@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from vlm_data.dataset import UNLABELLED, ImageDataset
 from vlm_models.classifier import Classifier
-from vlm_models.inference import image_features, map_images
+from vlm_models.features import extract_features
+from vlm_models.inference import map_images
 
 
 @dataclasses.dataclass
@@ -43,6 +44,6 @@ class Validator:
             classifier.train(training)
             return logits
         if self._features is None:
-            self._features = torch.from_numpy(image_features(encoder, self.dataset, encoder.preprocess, device))
+            self._features = torch.from_numpy(extract_features(encoder, self.dataset)["feature"])
         with torch.inference_mode():
             return classifier.head(self._features.to(device)).float().cpu().numpy()

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float32
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from vlm_data.dataset import ImageDataset
 from vlm_data.errors import CallError
@@ -147,9 +147,20 @@ def _compute(
     device = next(model.parameters()).device
     flat = map_images(compute, dataset, model.preprocess, device=device, batch_size=batch_size, progress=progress)
     model.train(training)
+    shapes = _shapes_of_all(shapes)
     ends = np.cumsum([shapes[reading].numel() for reading in readings])[:-1]
     parts = np.split(flat, ends, axis=1)
     return {reading: part.reshape(-1, *shapes[reading]) for reading, part in zip(readings, parts, strict=True)}
+
+
+def _shapes_of_all(shapes: dict[str, torch.Size]) -> dict[str, torch.Size]:
+    """Return the shapes that any process saw: where there are fewer batches than processes, some saw none."""
+    world = process_place()[1]
+    if world == 1:
+        return shapes
+    seen: list[dict[str, torch.Size] | None] = [None] * world
+    distributed.all_gather_object(seen, shapes)
+    return next(found for found in seen if found)
 
 
 def _vectors(model: DualEncoder, images: Tensor, readings: Sequence[str], layers: dict[str, int]) -> dict[str, Tensor]:

@@ -12,7 +12,6 @@ from vlm_data.errors import CallError
 from vlm_data.loading import Batch, evaluation_batches
 from vlm_data.preprocess import Preprocess
 from vlm_data.progress import Progress, silent
-from vlm_models.interface import DualEncoder
 
 EVALUATION_BATCH = 256
 
@@ -97,18 +96,3 @@ def _in_order(keys: list[np.ndarray], rows: list[np.ndarray], world: int) -> np.
         parts = [part for of_rank in gathered if of_rank for part in of_rank]
     order = np.argsort(np.concatenate([key for key, _ in parts]), kind="stable")
     return np.concatenate([values for _, values in parts])[order]
-
-
-def image_features(
-    encoder: DualEncoder,
-    dataset: ImageDataset,
-    preprocess: Preprocess,
-    device: torch.device | str,
-    progress: Progress = silent,
-) -> Float32[np.ndarray, "n d"]:
-    """Return the raw image features of a data set, extracted once with the evaluation transform."""
-    was_training = encoder.training
-    encoder.eval()
-    features = map_images(encoder.encode_image, dataset, preprocess, device=device, progress=progress)
-    encoder.train(was_training)
-    return features
