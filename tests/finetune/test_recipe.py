@@ -158,6 +158,8 @@ def test_values_out_of_range(key, value):
         ("full", "label_smoothing", [-0.1, 1.1, float("nan")]),
         ("linear-probe", "label_smoothing", [1.1]),
         ("flyp", "label_smoothing", [-0.1]),
+        ("flyp", "targets", ["labels", ""]),
+        ("carot", "targets", ["supervized"]),
         ("lp-ft", "label_smoothing", [2.0]),
         ("lp-ft", "probe_epochs", [-1]),
         ("lp-ft", "probe_lr", [0.0, float("nan")]),

@@ -298,5 +298,6 @@ def _check_data(method: Method, phase: Phase, benchmark: Benchmark, chooses_alph
     if method.needs_labels and unlabelled:
         raise CallError(
             f"method {phase.method} needs class labels, but {unlabelled} of {len(benchmark.train)} training images of "
-            f"{benchmark.name} have none. Add a `label` column, or use a contrastive method: --method flyp."
+            f"{benchmark.name} have none. Add a `label` column, or learn from captions alone: "
+            "--method flyp --set method.targets=identity."
         )

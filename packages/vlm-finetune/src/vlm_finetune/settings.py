@@ -68,7 +68,8 @@ def build_table(kind: type[Settings], values: Mapping[str, Any], table: str, ori
     """Build `kind` from `values`; missing keys take their defaults, integers are accepted for floats.
 
     Raises:
-        RecipeError: for an unknown key, a value of another type or against the rule of its field.
+        RecipeError: for an unknown key, a value of another type or against the rule of its field, or values that do
+            not go together, as `kind` itself says.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,10 @@ def build_table(kind: type[Settings], values: Mapping[str, Any], table: str, ori
             raise RecipeError(f"{origin}: table [{table}] has no key {key!r}.{guess} Known: {', '.join(names)}.")
         converted[key] = _convert(value, hints[key], f"{origin}: {table}.{key}")
         _check(converted[key], rules[key], f"{origin}: {table}.{key}")
-    return kind(**converted)
+    try:
+        return kind(**converted)
+    except RecipeError as error:  # two values that do not go together
+        raise RecipeError(f"{origin}: {table}.{error}") from error
 
 
 def _check(value: Any, rule: Rule | None, where: str) -> None:

@@ -13,3 +13,5 @@ from vlm_finetune.losses.orthogonality import orthogonality as orthogonality
 from vlm_finetune.losses.self_distillation import self_distillation as self_distillation
 from vlm_finetune.losses.self_distillation import self_distillation_from_logits as self_distillation_from_logits
 from vlm_finetune.losses.self_distillation import teacher_entropy as teacher_entropy
+from vlm_finetune.losses.targets import TARGETS as TARGETS
+from vlm_finetune.losses.targets import contrastive_towards as contrastive_towards

@@ -38,10 +38,28 @@ def contrastive_soft_targets(
         >>> contrastive_soft_targets(torch.eye(2), torch.eye(2), 0.0, torch.tensor([5, 5]))
         tensor(0.6931)
     """
-    same = same_class(labels)
-    pairs = pair_logits(image_features, text_features, logit_scale)
-    targets = _shares(same, pairs.logits_per_image.dtype)
-    return _mean_of_directions(pairs, lambda logits: functional.cross_entropy(logits, targets))
+    return soft_targets_from_logits(pair_logits(image_features, text_features, logit_scale), labels)
+
+
+def soft_targets_from_logits(
+    pairs: PairLogits, labels: Int64[Tensor, " b"], *, label_smoothing: float = 0.0
+) -> Float[Tensor, ""]:
+    """Return `contrastive_soft_targets` for logits that are already there.
+
+    Args:
+        pairs: of the own rows.
+        labels: (b,) class of every own pair.
+        label_smoothing: e in [0, 1]; the target becomes `(1 - e) Q + e / n`, n the number of columns.
+
+    Example:
+        >>> pairs = pair_logits(torch.eye(2), torch.eye(2), 1.0)
+        >>> soft_targets_from_logits(pairs, torch.tensor([0, 1]), label_smoothing=1.0)
+        tensor(0.8133)
+    """
+    targets = _shares(same_class(labels), pairs.logits_per_image.dtype)
+    return _mean_of_directions(
+        pairs, lambda logits: functional.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+    )
 
 
 def contrastive_without_collisions(
@@ -59,8 +77,17 @@ def contrastive_without_collisions(
         >>> contrastive_without_collisions(torch.eye(2), torch.eye(2), 1.0, torch.tensor([5, 5]))
         tensor(0.)
     """
+    return without_collisions_from_logits(pair_logits(image_features, text_features, logit_scale), labels)
+
+
+def without_collisions_from_logits(pairs: PairLogits, labels: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
+    """Return `contrastive_without_collisions` for logits that are already there.
+
+    Example:
+        >>> without_collisions_from_logits(pair_logits(torch.eye(2), torch.eye(2), 1.0), torch.tensor([0, 1]))
+        tensor(0.3133)
+    """
     same = same_class(labels)
-    pairs = pair_logits(image_features, text_features, logit_scale)
     removed = same & ~functional.one_hot(pairs.targets, same.shape[1]).bool()
     return _mean_of_directions(
         pairs, lambda logits: functional.cross_entropy(logits.masked_fill(removed, -torch.inf), pairs.targets)
@@ -87,11 +114,22 @@ def contrastive_exclusive(
         >>> contrastive_exclusive(torch.eye(2), torch.eye(2), 1.0, torch.tensor([0, 1]))
         tensor(-1.)
     """
-    same = same_class(labels)
-    if same.shape[1] < 2:
+    return exclusive_from_logits(pair_logits(image_features, text_features, logit_scale), labels)
+
+
+def exclusive_from_logits(pairs: PairLogits, labels: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
+    """Return `contrastive_exclusive` for logits that are already there.
+
+    Raises:
+        CallError: if the batch holds a single pair.
+
+    Example:
+        >>> exclusive_from_logits(pair_logits(torch.eye(2), torch.eye(2), 1.0), torch.tensor([0, 1]))
+        tensor(-1.)
+    """
+    if pairs.logits_per_image.shape[1] < 2:
         raise CallError("the exclusive contrastive loss compares pairs and got one. Use a batch of at least two pairs.")
-    pairs = pair_logits(image_features, text_features, logit_scale)
-    shares = _shares(same, pairs.logits_per_image.dtype)
+    shares = _shares(same_class(labels), pairs.logits_per_image.dtype)
     return _mean_of_directions(pairs, lambda logits: -(shares * log_odds(logits)).sum(dim=1).mean())
 
 

@@ -10,13 +10,15 @@ from torch import Tensor, nn
 from vlm_data.loading import Batch
 from vlm_finetune.ema import COUNTERS, EmaTeacher, MomentumSchedule
 from vlm_finetune.losses import (
+    TARGETS,
     PairLogits,
-    contrastive_from_logits,
+    contrastive_towards,
     cross_norm,
     orthogonality,
     pair_logits,
     self_distillation_from_logits,
 )
+from vlm_finetune.losses.targets import check_smoothing
 from vlm_finetune.method import Method
 from vlm_finetune.pairs import PairEncoder, with_rebuilt_head
 from vlm_finetune.settings import one_of, within
@@ -30,6 +32,7 @@ class Config:
 
     Attributes:
         label_smoothing: of the contrastive term, in [0, 1].
+        targets: of the contrastive term, as in `flyp`.
         orthogonality: coefficient of `||W_v^T W_v - I||_F`.
         cross_norm: coefficient of `||W_v W_t^T||_F`.
         distillation: coefficient of the distillation from the teacher.
@@ -41,6 +44,7 @@ class Config:
     """
 
     label_smoothing: float = within(0.0, 0, 1)
+    targets: str = one_of("identity", TARGETS)
     orthogonality: float = within(0.2, 0)
     cross_norm: float = within(0.05, 0)
     distillation: float = within(1.5, 0)
@@ -50,6 +54,9 @@ class Config:
     teacher_warmup: float = within(0.2, 0, 1)
     teacher_counter: str = one_of("before_step", COUNTERS)
 
+    def __post_init__(self) -> None:
+        check_smoothing(self.targets, self.label_smoothing)
+
 
 class Carot(Method):
     """`contrastive + c_O orthogonality + c_F cross_norm + c_S self_distillation`; both towers and the scale move.
@@ -58,12 +65,12 @@ class Carot(Method):
     """
 
     needs_captions = True
-    needs_labels = False
     beside_adapters = ("logit", "vision projection", "text projection")  # two of its terms are functions of these maps
 
     def __init__(self, model: Classifier, config: Config, total_steps: int) -> None:
         super().__init__(model)
         self.config = config
+        self.needs_labels = config.targets != "identity"
         self.encode = PairEncoder()
         self.release_towers()
         model.encoder.projections()  # an architecture without them is refused before anything is trained
@@ -84,7 +91,9 @@ class Carot(Method):
         student = pair_logits(*self.encode(self.model.encoder, batch))
         visual, text = self.model.encoder.projections()
         terms = {
-            "contrastive": contrastive_from_logits(student, label_smoothing=config.label_smoothing),
+            "contrastive": contrastive_towards(
+                student, config.targets, batch.labels, label_smoothing=config.label_smoothing
+            ),
             "orthogonality": orthogonality(visual),
             "cross_norm": cross_norm(visual, text),
             "distillation": self._distillation(student, batch, step),

@@ -5,10 +5,11 @@ import dataclasses
 from torch import Tensor
 
 from vlm_data.loading import Batch
-from vlm_finetune.losses import contrastive
+from vlm_finetune.losses import TARGETS, contrastive_towards, pair_logits
+from vlm_finetune.losses.targets import check_smoothing
 from vlm_finetune.method import Method
 from vlm_finetune.pairs import PairEncoder, with_rebuilt_head
-from vlm_finetune.settings import within
+from vlm_finetune.settings import one_of, within
 from vlm_models.classifier import Classifier
 
 
@@ -18,27 +19,35 @@ class Config:
 
     Attributes:
         label_smoothing: share of the target spread evenly over all columns, in [0, 1].
+        targets: what an image is pulled towards: `identity` (its own caption), `soft` (evenly towards all captions of
+            its class), `without-collisions` (its own; others of its class are no negatives) or `supervised` (each of
+            its class against everything else); all but the first need labels.
     """
 
     label_smoothing: float = within(0.0, 0, 1)
+    targets: str = one_of("identity", TARGETS)
+
+    def __post_init__(self) -> None:
+        check_smoothing(self.targets, self.label_smoothing)
 
 
 class Flyp(Method):
     """The symmetric contrastive loss over the global batch; both towers and the logit scale move."""
 
     needs_captions = True
-    needs_labels = False
 
     def __init__(self, model: Classifier, config: Config) -> None:
         super().__init__(model)
         self.config = config
+        self.needs_labels = config.targets != "identity"
         self.encode = PairEncoder()
         self.release_towers()
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return the contrastive loss of the batch."""
-        images, texts, scale = self.encode(self.model.encoder, batch)
-        return {"loss": contrastive(images, texts, scale, label_smoothing=self.config.label_smoothing)}
+        pairs, config = pair_logits(*self.encode(self.model.encoder, batch)), self.config
+        loss = contrastive_towards(pairs, config.targets, batch.labels, label_smoothing=config.label_smoothing)
+        return {"loss": loss}
 
     def classifier(self) -> Classifier:
         """Return the model with the zero-shot head of its text tower now."""
