@@ -159,6 +159,7 @@ def test_values_out_of_range(key, value):
         ("linear-probe", "label_smoothing", [1.1]),
         ("flyp", "label_smoothing", [-0.1]),
         ("flyp", "targets", ["labels", ""]),
+        ("text-cross-entropy", "label_smoothing", [-0.1, 1.1]),
         ("carot", "targets", ["supervized"]),
         ("lp-ft", "label_smoothing", [2.0]),
         ("lp-ft", "probe_epochs", [-1]),

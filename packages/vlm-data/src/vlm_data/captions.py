@@ -1,6 +1,7 @@
 """Which text describes an image in a training step."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -47,3 +48,14 @@ class Captioner:
                 "a contrastive method needs one of them. Add a `title` or a `label` column."
             )
         return fill(self.templates[int(rng.integers(len(self.templates)))], self.class_names[label])
+
+
+def class_captions(class_names: Sequence[str], templates: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """Return one caption per class, each in a template that is drawn for it alone.
+
+    Example:
+        >>> class_captions(["cat", "dog"], ["a {c}", "the {c}"], np.random.default_rng(0))
+        ['the cat', 'the dog']
+    """
+    drawn = rng.integers(len(templates), size=len(class_names))
+    return [fill(templates[int(index)], name) for index, name in zip(drawn, class_names, strict=True)]

@@ -132,6 +132,18 @@ def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence((seed, epoch), spawn_key=(index,)))
 
 
+def step_rng(seed: int, step: int) -> np.random.Generator:
+    """Return the generator of what is drawn once for all samples of an optimiser step.
+
+    The second spawn key tells it from the generator of sample `step` in epoch 0.
+
+    Example:
+        >>> step_rng(0, 3).random() == sample_rng(0, 0, index=3).random()
+        False
+    """
+    return np.random.default_rng(np.random.SeedSequence((seed,), spawn_key=(step, 0)))
+
+
 def epoch_order(n: int, seed: int, epoch: int) -> Int64[np.ndarray, " n"]:
     """Return the order in which epoch `epoch` visits `n` samples.
 

@@ -207,6 +207,7 @@ class Training:
     def _build(self, phase: Phase, model: Classifier) -> Method:
         steps = ImageBatches(self.benchmark.train, model.encoder.preprocess, phase.training).steps
         method: Method = METHODS.load(phase.method).build(model, phase.settings, phase.training.epochs * steps)
+        method.seed = phase.training.seed
         if self.recipe.lora.rank and not method.frozen_encoder:
             adapt(method, self.recipe.lora, phase.training.seed)
         return method

@@ -45,6 +45,7 @@ class Method(nn.Module, ABC):
         frozen_encoder: whether the image tower never changes; the loop then feeds cached features.
         beside_adapters: parts of the encoder that are trained as they are where low-rank adapters stand in for the
             rest, names of `vlm_models.interface.PARAMETER_GROUPS`.
+        seed: of whatever the method draws itself; the run sets it to `training.seed`.
         adapted: names of the modules of the encoder that have adapters, see `vlm_finetune.lora`.
 
     Raises:
@@ -62,6 +63,7 @@ class Method(nn.Module, ABC):
             raise require(model.encoder, "text")
         freeze(model.parameters())
         self.model = model
+        self.seed = 0
         self.adapted: tuple[str, ...] = ()
 
     @abstractmethod

@@ -28,15 +28,14 @@ class PairEncoder:
         self, encoder: DualEncoder, batch: Batch
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"], Float[Tensor, ""]]:
         """Return unit-norm image and text features in float32, and the logit scale."""
-        device = batch.images.device
-        texts, rows = distinct(batch.captions)
-        image_features = encoder.encode_image(batch.images).float()
-        text_features = encoder.encode_text(self.tokens(encoder, texts).to(device)).float()
-        return (
-            functional.normalize(image_features, dim=-1),
-            functional.normalize(text_features, dim=-1)[rows.to(device)],
-            encoder.logit_scale,
-        )
+        images = functional.normalize(encoder.encode_image(batch.images).float(), dim=-1)
+        return images, self.texts(encoder, batch.captions, batch.images.device), encoder.logit_scale
+
+    def texts(self, encoder: DualEncoder, captions: Sequence[str], device: torch.device | str) -> Float[Tensor, "n d"]:
+        """Return the unit-norm features of captions in float32, one row per caption."""
+        texts, rows = distinct(captions)
+        features = encoder.encode_text(self.tokens(encoder, texts).to(device)).float()
+        return functional.normalize(features, dim=-1)[rows.to(device)]
 
     def tokens(self, encoder: DualEncoder, texts: Sequence[str]) -> Int64[Tensor, "n length"]:
         """Return the token ids of some texts."""

@@ -8,6 +8,7 @@ from vlm_finetune.losses.label_aware import contrastive_soft_targets as contrast
 from vlm_finetune.losses.label_aware import contrastive_without_collisions as contrastive_without_collisions
 from vlm_finetune.losses.logits import PairLogits as PairLogits
 from vlm_finetune.losses.logits import pair_logits as pair_logits
+from vlm_finetune.losses.logits import scaled_cosines as scaled_cosines
 from vlm_finetune.losses.orthogonality import cross_norm as cross_norm
 from vlm_finetune.losses.orthogonality import orthogonality as orthogonality
 from vlm_finetune.losses.self_distillation import self_distillation as self_distillation

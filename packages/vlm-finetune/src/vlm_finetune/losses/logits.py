@@ -35,6 +35,28 @@ class PairLogits:
         return torch.arange(self.first, self.first + rows.shape[0], device=rows.device)
 
 
+def scaled_cosines(
+    image_features: Float[Tensor, "b d"],
+    text_features: Float[Tensor, "c d"],
+    logit_scale: Float[Tensor, ""] | float,
+) -> Float[Tensor, "b c"]:
+    """Return s I T^T in float32 at least, whatever autocast says: the logits of images over some texts.
+
+    Args:
+        image_features: (b, d) unit-norm rows.
+        text_features: (c, d) unit-norm rows, for example one per class.
+        logit_scale: s, multiplies the cosines.
+
+    Example:
+        >>> scaled_cosines(torch.eye(2)[:1], torch.eye(2), 10.0)
+        tensor([[10.,  0.]])
+    """
+    images, texts = widen(image_features, text_features)
+    with full_precision(images):
+        scale = logit_scale.to(images.dtype) if isinstance(logit_scale, Tensor) else logit_scale
+        return scale * images @ texts.T
+
+
 def shard_logits(
     image_features: Float[Tensor, "b d"],
     text_features: Float[Tensor, "b d"],
@@ -91,12 +113,10 @@ def pair_logits(
             f"image features {tuple(image_features.shape)} and text features {tuple(text_features.shape)} "
             "are no batch of pairs. Expected two equal shapes (pairs, embedding size) with at least one pair."
         )
-    images, texts = widen(image_features, text_features)
     if world_size() == 1:
-        with full_precision(images):
-            scale = logit_scale.to(images.dtype) if isinstance(logit_scale, Tensor) else logit_scale
-            logits = scale * images @ texts.T
+        logits = scaled_cosines(image_features, text_features, logit_scale)
         return PairLogits(logits, logits.T)
+    images, texts = widen(image_features, text_features)
     # one collective for both towers
     everyone = gather_rows(torch.cat((images, texts), dim=1))
     all_images, all_texts = everyone.split(images.shape[1], dim=1)
