@@ -12,6 +12,7 @@ from vlm_data.preprocess import Preprocess
 from vlm_models import load_encoder
 from vlm_models.attention import record_attention
 from vlm_models.capabilities import CapabilityError
+from vlm_models.errors import VlmModelsError
 from vlm_models.interface import DualEncoder
 from vlm_models.openclip.encoder import OpenClipEncoder
 
@@ -149,6 +150,64 @@ def test_models_do_not_disturb_each_other():
         one.encode_image(images(1))
         other.encode_image(images(2))
     assert [len(record.probabilities[0]) for record in (first, second)] == [1, 2]
+
+
+class Rewritten(nn.Module):
+    """The attention of a tiny model in other words: `way` is how it computes, `drops` where it calls its dropout."""
+
+    def __init__(self, attention: nn.MultiheadAttention, way: str, drops: str) -> None:
+        super().__init__()
+        self.inner, self.way, self.drops = attention, way, drops
+        self.dropout = nn.Dropout(0.1)
+
+    def drop(self, where: str, values: torch.Tensor) -> torch.Tensor:
+        return self.dropout(values) if where in self.drops else values
+
+    def forward(self, x: torch.Tensor, *_: object, **__: object) -> tuple[torch.Tensor, None]:
+        parts = functional.linear(x, self.inner.in_proj_weight, self.inner.in_proj_bias).chunk(3, dim=-1)
+        heads = [self.drop("inputs", part.unflatten(-1, (self.inner.num_heads, -1)).transpose(1, 2)) for part in parts]
+        if self.way == "fused":
+            mixed = functional.scaled_dot_product_attention(*heads)
+        else:
+            scores = heads[0] @ heads[1].transpose(-1, -2) / self.inner.head_dim**0.5
+            mixed = self.drop("probabilities", scores.softmax(-1)) @ heads[2]
+        return self.drop("outputs", self.inner.out_proj(mixed.transpose(1, 2).flatten(2))), None
+
+
+@pytest.mark.parametrize(
+    ("way", "drops"),
+    [
+        ("fused", ""),  # as BERT of Chinese-CLIP: it owns a dropout that it never calls
+        ("fused", "outputs"),
+        ("fused", "inputs outputs"),
+        ("explicit", "probabilities"),  # as BERT of BLIP
+        ("explicit", "probabilities outputs"),
+    ],
+)
+def test_owning_a_dropout_tells_nothing_about_attention(way: str, drops: str):
+    tiny, batch = load_encoder("tiny"), images()
+    with record_attention(tiny, "vision") as expected:
+        score = tiny.encode_image(batch)[:, 0].sum()
+    expected_gradients = expected.gradients(score)
+    for block in tiny.clip.visual.transformer.resblocks:
+        block.attn = Rewritten(block.attn, way, drops).eval()
+    with record_attention(tiny, "vision") as found:
+        score = tiny.encode_image(batch)[:, 0].sum()
+    torch.testing.assert_close(found.probabilities, expected.probabilities, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(found.gradients(score), expected_gradients, atol=1e-6, rtol=1e-4)
+
+
+def test_attention_that_cannot_be_heard_is_an_error():
+    tiny = load_encoder("tiny")
+    block = tiny.clip.visual.transformer.resblocks[2]
+    for drops in ("", "outputs"):
+        block.attn = Rewritten(load_encoder("tiny").clip.visual.transformer.resblocks[2].attn, "explicit", drops).eval()
+        with (
+            pytest.raises(VlmModelsError, match=r"layer 2, a Rewritten, computed no .* attn_implementation='sdpa'"),
+            record_attention(tiny, "vision"),
+        ):
+            tiny.encode_image(images())
+        assert "forward" not in block.attn.__dict__ and not block.attn.dropout._forward_pre_hooks
 
 
 def test_half_precision_is_recorded_in_single():

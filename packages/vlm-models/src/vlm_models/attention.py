@@ -12,7 +12,11 @@ from torch.nn import functional
 
 from vlm_data.errors import CallError
 from vlm_models.capabilities import require
+from vlm_models.errors import VlmModelsError
 from vlm_models.interface import DualEncoder
+
+_AXES = 4
+"""Of attention probabilities: images or texts, heads, queries, keys."""
 
 
 class AttentionRecord:
@@ -87,6 +91,7 @@ def record_attention(
     Raises:
         CapabilityError: if the model has no such attention.
         CallError: for a layer that does not exist.
+        VlmModelsError: in the forward pass, if a layer computes attention in a way that cannot be recorded.
 
     Example:
         >>> from vlm_models import load_encoder
@@ -116,21 +121,47 @@ def _layer_numbers(layers: Sequence[int] | None, count: int) -> list[int]:
 
 
 def _listen(module: nn.Module, layer: int, record: AttentionRecord, undo: contextlib.ExitStack) -> None:
-    dropout = getattr(module, "dropout", None)
-    if isinstance(dropout, nn.Dropout):  # BERT of BLIP and ALBEF, and their vision tower: always explicit
-        handle = dropout.register_forward_pre_hook(lambda _, inputs: record.put(layer, inputs[0]))
-        undo.callback(handle.remove)
-        return
-    original = module.forward
+    """Fill the record in every forward pass of an attention module, by whichever way it computes probabilities.
+
+    It may call PyTorch's fused attention. Or it computes them itself and hands them to its module `dropout`, as BERT
+    and the vision tower of BLIP and ALBEF do. Whether it owns such a module tells nothing: BERT of other models owns
+    one that it never calls, others drop parts of inputs or outputs by it. So what is fused always counts, what reaches
+    `dropout` only if nothing was heard before.
+    """
+    original, dropout = module.forward, getattr(module, "dropout", None)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         if isinstance(module, nn.MultiheadAttention):
             kwargs["need_weights"] = False  # asking for weights would give a copy outside the graph
-        with _explicit_attention(lambda probabilities: record.put(layer, probabilities)):
-            return original(*args, **kwargs)
+        heard = False
+
+        def keep(probabilities: Tensor) -> Tensor:
+            nonlocal heard
+            heard = True
+            return record.put(layer, probabilities)
+
+        def dropped(_: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor | None:
+            return None if heard or inputs[0].ndim != _AXES else keep(inputs[0])
+
+        with contextlib.ExitStack() as hooks:
+            hooks.enter_context(_explicit_attention(keep))
+            if isinstance(dropout, nn.Dropout):
+                hooks.callback(dropout.register_forward_pre_hook(dropped).remove)
+            output = original(*args, **kwargs)
+        if not heard:
+            raise _unheard(module, layer)
+        return output
 
     module.forward = forward
     undo.callback(delattr, module, "forward")
+
+
+def _unheard(module: nn.Module, layer: int) -> VlmModelsError:
+    return VlmModelsError(
+        f"attention layer {layer}, a {type(module).__name__}, computed no probabilities that could be recorded. "
+        "Expected a call of torch.nn.functional.scaled_dot_product_attention, or of its module `dropout` with them. "
+        "Models of transformers do that when they are built with attn_implementation='sdpa'."
+    )
 
 
 @contextlib.contextmanager

@@ -24,17 +24,13 @@ def capabilities(model: Any) -> frozenset[str]:
 
 
 def attention_modules(model: Any, tower: str) -> Sequence[nn.Module]:
-    """Return the attention modules of a tower, first layer first; empty if it has none.
-
-    Of BERT this is the module around the one that computes attention: that one owns a dropout module which PyTorch's
-    fused attention passes by, and whoever listens to it hears nothing.
-    """
+    """Return the attention modules of a tower, first layer first; empty if it has none."""
     if tower == "vision":
         return [layer.self_attn for layer in model.vision_model.encoder.layers]
     if tower == "text":
         encoder = _text(model).encoder
         layers = encoder.layers if hasattr(encoder, "layers") else encoder.layer
-        return [layer.attention if reads_mask(model) else layer.self_attn for layer in layers]
+        return [layer.attention.self if reads_mask(model) else layer.self_attn for layer in layers]
     return [model.vision_model.head.attention] if tower == "pooling" and pools_by_attention(model) else []
 
 
