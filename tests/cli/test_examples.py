@@ -10,12 +10,14 @@ from vlm_cli.main import COMMANDS
 
 SUBSTITUTES = {
     "openclip:ViT-B-32/laion2b_s34b_b79k": "openclip:ViT-S-32-alt",  # weights that would have to be downloaded
+    "run:runs/digits-tiny-full-seed1": "tiny",  # a second run, where there is one only
 }
 """What an example names that is not on a machine without network, and what stands in for it."""
 APPENDED = {
     "finetune": ["--limit", "16", "--epochs", "1", "--set", "evaluation.alphas=[0.0,1.0]"],
     "evaluate": ["--limit", "16"],
     "interpolate": ["--limit", "16"],
+    "soup": ["--limit", "16"],
     "data check": ["--limit", "16"],
 }
 """What keeps an example short."""
@@ -56,7 +58,7 @@ def test_the_example_runs(vlm, workplace, tmp_path, request, example):
         (tmp_path / words[place]).write_text("to be replaced")
     if words[0] == "finetune":
         words += ["--out", str(tmp_path / "run")]
-    if words[0] in ("evaluate", "interpolate"):
+    if words[0] in ("evaluate", "interpolate", "soup"):
         words += ["--out", str(tmp_path / "evaluations"), "--results-db", str(tmp_path / "results.jsonl")]
     answer = vlm(*words)
     assert answer.code == 0, answer.err

@@ -15,6 +15,7 @@ COMMANDS = {
     "finetune": "Fine-tune a model and say what it cost: ID, shifts, calibration, interpolation.",
     "evaluate": "Evaluate models on a benchmark and all its shifts.",
     "interpolate": "Mix a zero-shot and a fine-tuned model (WiSE-FT), all weights in one pass over the data.",
+    "soup": "Average the weights of models that were fine-tuned from one start (model soups).",
     "compare": "Compare runs with paired tests on every data set.",
     "results": "Read the results database.",
     "report": "Write the HTML report of a run again from its files.",

@@ -9,7 +9,7 @@ from vlm_data.dataset import UNLABELLED
 from vlm_data.errors import VlmDataError
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
-from vlm_eval.prediction import file_stem, load_matching, model_facts, predict, set_facts
+from vlm_eval.prediction import file_stem, predict_sets
 from vlm_eval.rows import Row
 from vlm_eval.scores import score_tables
 from vlm_eval.sweep import evaluate_interpolations
@@ -17,7 +17,6 @@ from vlm_finetune.errors import VlmFinetuneError
 from vlm_finetune.run import Run, require_trained
 from vlm_models import load_model
 from vlm_models.classifier import Classifier
-from vlm_models.inference import process_place
 
 PREDICTIONS = "predictions"
 
@@ -122,18 +121,8 @@ def evaluate(
         batch_size: of each process.
         progress: told about batches.
     """
-    facts = model_facts(model)
-    tables = []
-    for evaluation in _labelled(benchmark.evaluation_sets()):
-        meta = {**facts, **set_facts(evaluation)}
-        path = out / f"{file_stem(evaluation.data)}.{evaluation.dataset.split}.parquet" if out else None
-        table = load_matching(path, meta)
-        if table is None:
-            table = predict(model, evaluation.dataset, batch_size=batch_size, meta=meta, progress=progress)
-            if path and process_place()[0] == 0:
-                table.save(path)
-        tables.append(table)
-    return score_tables(tables)
+    sets = _labelled(benchmark.evaluation_sets())
+    return score_tables(predict_sets(model, sets, out, batch_size=batch_size, progress=progress))
 
 
 def interpolate_models(

@@ -1,6 +1,6 @@
 """From a model and a data set to a table of predictions; from here on no metric needs a model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vlm_data.benchmark import EvaluationSet
@@ -12,7 +12,7 @@ from vlm_data.tables import Predictions
 from vlm_data.text import list_hash
 from vlm_models.checkpoint import weights_hash
 from vlm_models.classifier import Classifier
-from vlm_models.inference import EVALUATION_BATCH, map_images
+from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
 from vlm_models.interface import DualEncoder
 
 
@@ -57,6 +57,43 @@ def predict(
     model.train(training)
     known = meta or {"data": dataset.name, "split": dataset.split, **model_facts(model)}
     return Predictions(dataset.ids, dataset.labels, logits, known)
+
+
+def predict_sets(
+    model: Classifier,
+    sets: Iterable[EvaluationSet],
+    out: Path | None = None,
+    *,
+    name: str | None = None,
+    batch_size: int = EVALUATION_BATCH,
+    progress: Progress = silent,
+) -> list[Predictions]:
+    """Return the predictions of one model on several data sets, one table each.
+
+    Args:
+        model: the classifier, on the device where it shall run.
+        sets: what to evaluate on.
+        out: folder for the tables; what is there from the same model and data is not computed again.
+        name: what the tables call the model; its spec by default.
+        batch_size: of each process.
+        progress: told about batches.
+
+    Raises:
+        CallError: if the model has no head.
+    """
+    require_head(model)
+    facts = model_facts(model) | ({"model": name} if name else {})
+    tables = []
+    for evaluation in sets:
+        meta = {**facts, **set_facts(evaluation)}
+        path = out / f"{file_stem(evaluation.data)}.{evaluation.dataset.split}.parquet" if out else None
+        table = load_matching(path, meta)
+        if table is None:
+            table = predict(model, evaluation.dataset, batch_size=batch_size, meta=meta, progress=progress)
+            if path and process_place()[0] == 0:
+                table.save(path)
+        tables.append(table)
+    return tables
 
 
 def require_head(model: object) -> None:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from vlm_data.benchmark import EvaluationSet
-from vlm_data.errors import CallError
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
+from vlm_eval.mixable import check_mixable
 from vlm_eval.prediction import file_stem, load_matching, mixture_hash, model_facts, require_head, set_facts
 from vlm_models.classifier import LINEAR, ZERO_SHOT, Classifier, LinearHead
 from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
-from vlm_models.weight_space import check_compatible, interpolate
+from vlm_models.weight_space import interpolate
 from vlm_models.zero_shot import zero_shot_head
 
 
@@ -32,9 +32,8 @@ class Interpolation:
     """
 
     def __init__(self, zero_shot: Classifier, fine_tuned: Classifier, alphas: Sequence[float]) -> None:
-        check_compatible(zero_shot.state_dict(), fine_tuned.state_dict())
+        check_mixable(zero_shot, fine_tuned)
         self._rebuilds_head = zero_shot.head_kind == fine_tuned.head_kind == ZERO_SHOT
-        _check_purpose(zero_shot, fine_tuned, self._rebuilds_head)
         self.alphas = tuple(alphas)
         self.device = next(fine_tuned.parameters()).device
         self.preprocess = fine_tuned.encoder.preprocess
@@ -74,22 +73,6 @@ class Interpolation:
         encoder.load_state_dict(interpolate(zero_shot.encoder.state_dict(), fine_tuned.encoder.state_dict(), alpha))
         kind = ZERO_SHOT if self._rebuilds_head else LINEAR
         return Classifier(encoder.eval(), self._head(alpha), kind, fine_tuned.class_names, fine_tuned.templates).eval()
-
-
-def _check_purpose(zero_shot: Classifier, fine_tuned: Classifier, rebuilds_head: bool) -> None:
-    """Raise unless two models read the same images and answer the same question."""
-    what = ""
-    if zero_shot.class_names != fine_tuned.class_names:
-        what = "were made for different class names"
-    elif rebuilds_head and zero_shot.templates != fine_tuned.templates:
-        what = "have zero-shot heads of different prompt templates"
-    elif zero_shot.encoder.preprocess != fine_tuned.encoder.preprocess:
-        what = f"want their images differently: {zero_shot.encoder.preprocess} and {fine_tuned.encoder.preprocess}"
-    if what:
-        raise CallError(
-            f"the two models {what}; expected two of one base model, made for one benchmark: the same names in "
-            "the same order. Build both heads for it."
-        )
 
 
 def evaluate_interpolations(
