@@ -293,6 +293,26 @@ class TestWrongFiles:
         assert (tmp_path / "w.pt").stat().st_size < 20_000
         assert "is a packed archive" in refused(tmp_path / "w.pt")
 
+    @pytest.mark.parametrize("more", [{}, {"n": argparse.Namespace()}], ids=["plain", "with a namespace"])
+    def test_one_bit_of_a_number(self, tmp_path, more):
+        """PyTorch itself reads such a file as if nothing had happened."""
+        path = tmp_path / "w.pt"
+        torch.save({"w": torch.arange(4096.0), **more}, path)
+        content = bytearray(path.read_bytes())
+        content[content.index(torch.arange(4000.0, 4096.0).numpy().tobytes())] ^= 1
+        path.write_bytes(content)
+        message = refused(path)
+        assert "data/0 is not what was written: its checksum differs" in message and "copy or download" in message
+
+    def test_an_archive_without_checksums(self, tmp_path):
+        before = torch.serialization.get_crc32_options()
+        torch.serialization.set_crc32_options(False)
+        try:
+            torch.save(STATE, tmp_path / "w.pt")
+        finally:
+            torch.serialization.set_crc32_options(before)
+        assert_same(read_weight_file(tmp_path / "w.pt").tensors)
+
     def test_numbers_that_are_not_all_there(self, tmp_path):
         torch.save({"w": torch.zeros(4), "n": argparse.Namespace()}, tmp_path / "whole.pt")
         with zipfile.ZipFile(tmp_path / "whole.pt") as whole, zipfile.ZipFile(tmp_path / "w.pt", "w") as short:

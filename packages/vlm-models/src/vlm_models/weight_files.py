@@ -166,6 +166,7 @@ def _read_pickled(path: Path, start: bytes, size: int, memory: int | None) -> tu
     calls = torch_calls()
     if is_zip:
         archive = TorchArchive(path, buffer)
+        archive.check()
         kind = TORCHSCRIPT if archive.is_script else TORCH_ZIP
         read = partial(archive.read, calls)
     elif start.startswith(LEGACY_START):
