@@ -100,6 +100,24 @@ class TestRefusals:
             convert(str(clip), tmp_path / "run", overwrite=True)
         assert load_encoder(f"file:{tmp_path}/run").architecture["family"] == "tiny"
 
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_a_file_of_somebody_else_under_a_name_that_is_needed(self, fusion_folder, tmp_path, overwrite):
+        spec, target = fusion_folder("albef"), tmp_path / "mine"
+        target.mkdir()
+        (target / "vocab.txt").write_text("my words")
+        with pytest.raises(CallError, match=r"mine holds vocab\.txt, which would be replaced\. .*another folder"):
+            convert(spec, target, overwrite=overwrite)
+        assert (target / "vocab.txt").read_text() == "my words"
+        assert [path.name for path in target.iterdir()] == ["vocab.txt"]
+
+    def test_the_same_file_may_lie_there(self, fusion_folder, tmp_path):
+        spec = fusion_folder("albef", folder=tmp_path)
+        vocabulary = (tmp_path / "vocab.txt").read_bytes()
+        convert(spec, tmp_path)
+        convert(spec, tmp_path, overwrite=True)
+        assert (tmp_path / "vocab.txt").read_bytes() == vocabulary
+        assert load_encoder(f"file:{tmp_path}").architecture["family"] == "albef"
+
     def test_a_file_in_place_of_the_folder(self, clip, tmp_path):
         with pytest.raises(CallError, match=r"ViT\.pt is a file. Expected a folder"):
             convert("tiny", clip)

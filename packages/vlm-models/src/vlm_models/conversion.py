@@ -43,7 +43,7 @@ def convert(source: str, directory: str | os.PathLike[str], *, overwrite: bool =
 
     Raises:
         CallError: if the family cannot be told, or the directory holds a model and `overwrite` is false, or one that
-            was trained.
+            was trained, or another file under a name that is needed.
         VlmError: if the source cannot be read or the directory not written; nothing is left behind then.
 
     Example:
@@ -58,6 +58,7 @@ def convert(source: str, directory: str | os.PathLike[str], *, overwrite: bool =
     model = load_model(spec)
     with replacing_folder(target, keep_others=True) as temporary:
         save_model(model, temporary, converted=_origin(spec))
+        _spare_others(temporary, target)
         check_copy(model, temporary, spec)
     return target
 
@@ -108,6 +109,19 @@ def _check_target(target: Path, overwrite: bool) -> None:
             f"{target} holds a model that was not converted but trained or saved, so it is not replaced. "
             "Choose another folder."
         )
+
+
+def _spare_others(written: Path, target: Path) -> None:
+    """Raise if a file, such as a vocabulary, would take the place of one that no conversion wrote."""
+    if (target / MANIFEST).exists():  # then they are ours
+        return
+    for path in sorted(written.iterdir()):
+        there = target / path.name
+        if there.exists() and not (there.is_file() and there.read_bytes() == path.read_bytes()):
+            raise CallError(
+                f"{target} holds {path.name}, which would be replaced. "
+                "Expected a folder without a file of that name; choose another folder."
+            )
 
 
 def _origin(spec: str) -> dict[str, Any]:
