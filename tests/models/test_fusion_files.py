@@ -270,6 +270,15 @@ class TestWrongFiles:
             load_model(fusion_folder(family, {"fc.weight": torch.zeros(2, 2)}))
 
     @pytest.mark.parametrize(
+        ("left_out", "message"),
+        [("text_encoder", "lacks the text tower, "), ("text", "lacks the text tower and the text projection, ")],
+    )
+    def test_without_a_text_tower(self, family, left_out, message, fusion_state, fusion_folder):
+        state = {k: v for k, v in fusion_state(family).items() if not k.startswith((left_out, "text_decoder"))}
+        with pytest.raises(CheckpointError, match=message):
+            load_model(fusion_folder(family, state))
+
+    @pytest.mark.parametrize(
         ("left_out", "added", "message"),
         [
             ("text_encoder|text_proj|vision_proj|itm|temp", "", "lacks the text tower .*captioning file.*model_base"),

@@ -66,7 +66,7 @@ def check_contents(names: Collection[str], family: str, path: str) -> None:
             f"Expected a file of {family.upper()}'s authors; write {spec}."
         )
     missing = [part for prefix, part in _PARTS.items() if not any(name.startswith(prefix) for name in names)]
-    if found is None and missing:
+    if found is None and len(missing) == len(_PARTS):
         raise CheckpointError(
             f"{path} is not a file of {family.upper()}: its tensors are called {listing(sorted(names), 3)}. "
             f"Expected visual_encoder., text_encoder., vision_proj. and text_proj.; take {_TAKE[family]}."
