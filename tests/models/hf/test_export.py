@@ -242,8 +242,8 @@ class TestPlaces:
         with pytest.raises(CallError, match="holds no earlier export"):
             export(tiny, tmp_path, overwrite=True)
         assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
-        with pytest.raises(CallError, match="is not empty"):
-            export(tiny, tmp_path / "note.txt")
+        with pytest.raises(CallError, match=r"note\.txt is a file. Expected a folder"):
+            export(tiny, tmp_path / "note.txt", overwrite=True)
 
     def test_an_earlier_export_is_replaced(self, tmp_path, export):
         out = tmp_path / "out"

@@ -133,6 +133,8 @@ def _check_place(target: Path, config: str, overwrite: bool) -> None:
     """Raise unless a folder is new, or holds an earlier export that may be replaced."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
+    if not target.is_dir():
+        raise CallError(f"{target} is a file. Expected a folder to write into; choose another name.")
     if not overwrite:
         raise CallError(f"{target} is not empty. Expected a new folder; choose another, or give --overwrite.")
     if not (target / config).is_file():
