@@ -4,7 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from vlm_cli.failures import report_failure
 from vlm_models import load_model, save_model
 
 SMALL = ("--limit", "64", "--epochs", "1")
@@ -37,6 +39,14 @@ def test_a_wrong_name_or_value_is_a_wrong_call_and_leaves_nothing(vlm, tmp_path,
     assert answer.code == 2 and answer.out == ""
     assert said in answer.paragraph
     assert _files(tmp_path) == set()
+
+
+def test_a_tensor_beyond_all_memory_is_no_defect(capsys):
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60)
+    assert report_failure(caught.value) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("Error: memory ran out") and "image_size" in said and "defect" not in said
 
 
 def test_a_recipe_with_an_unknown_key_is_named(vlm, tmp_path):

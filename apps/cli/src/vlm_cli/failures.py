@@ -6,6 +6,9 @@ import traceback
 
 import click
 
+_NO_MEMORY = ("out of memory", "allocate memory", "storage size calculation overflowed")
+"""What PyTorch says in place of a MemoryError: on a GPU, on a CPU, and beyond what a number can count."""
+
 
 def report_failure(error: BaseException, debug: bool = False) -> int:
     """Tell what went wrong and return the exit code: 1 the work failed, 2 the call was wrong.
@@ -45,8 +48,11 @@ def _house_failure(error: BaseException) -> int:
     if isinstance(error, VlmError):
         _say(f"Error: {error}")
         return error.exit_code
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        _say(f"Error: memory ran out ({_first_line(error)}). Try a smaller --batch-size, or --precision bf16.")
+    if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in _NO_MEMORY):
+        _say(
+            f"Error: memory ran out ({_first_line(error).rstrip('.')}). "
+            "Try a smaller --batch-size, --precision bf16, or a smaller image_size if the model spec names one."
+        )
         return 1
     if isinstance(error, OSError):
         _say(f"Error: {error}. Check the path, its permissions and the free space; what was written before is whole.")
