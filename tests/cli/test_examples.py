@@ -15,6 +15,7 @@ SUBSTITUTES = {
 """What an example names that is not on a machine without network, and what stands in for it."""
 APPENDED = {
     "finetune": ["--limit", "16", "--epochs", "1", "--set", "evaluation.alphas=[0.0,1.0]"],
+    "sweep": ["--limit", "16", "--epochs", "1", "--set", "evaluation.alphas=[0.0,1.0]"],
     "evaluate": ["--limit", "16"],
     "interpolate": ["--limit", "16"],
     "soup": ["--limit", "16"],

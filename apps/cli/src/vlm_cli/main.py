@@ -13,6 +13,7 @@ from vlm_cli.failures import report_failure
 
 COMMANDS = {
     "finetune": "Fine-tune a model and say what it cost: ID, shifts, calibration, interpolation.",
+    "sweep": "Run a recipe with every combination of some settings and every seed.",
     "evaluate": "Evaluate models on a benchmark and all its shifts.",
     "interpolate": "Mix a zero-shot and a fine-tuned model (WiSE-FT), all weights in one pass over the data.",
     "soup": "Average the weights of models that were fine-tuned from one start (model soups).",

@@ -1,17 +1,15 @@
 """`vlm finetune`: base model + benchmark + method -> run, verdict and report."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import rich_click
 
 from vlm_cli import options
 from vlm_cli.console import Console
+from vlm_cli.recipe_run import run_recipe
 from vlm_cli.verdict import show_plan, show_verdict
-
-if TYPE_CHECKING:
-    from vlm_finetune import Recipe
 
 EPILOG = options.examples(
     "vlm finetune",
@@ -25,7 +23,7 @@ EPILOG = options.examples(
 @click.command(cls=rich_click.RichCommand, epilog=EPILOG)
 @click.option("--model", help="Model spec: tiny, openclip:ARCH/TAG, run:DIR, file:DIR.  [default: tiny]")
 @options.data_options
-@click.option("--method", help="full, linear-probe, lp-ft, flyp, carot, text-cross-entropy.  [default: full]")
+@click.option("--method", help="full, linear-probe, lp-ft, flyp, carot and others, see the documentation.  [default: full]")
 @click.option("--recipe", help="Shipped recipe or TOML file.  [default: the one for model, data and method]")
 @click.option(
     "--set", "assignments", multiple=True, metavar="TABLE.KEY=VALUE", help="Change any setting of the recipe."
@@ -85,54 +83,9 @@ def command(
             find_run(resolved, folder)
         show_plan(resolved, folder, console)
         return
-    _run(resolved, folder, device, overwrite, console)
-
-
-def _run(recipe: "Recipe", out: Path, device: str | None, overwrite: bool, console: Console) -> None:
-    """Walk through one run; every line is one call into a library."""
-    from vlm_eval import results
-    from vlm_eval.evaluation import predict_run, read_verdict
-    from vlm_eval.report import write_figures, write_report
-    from vlm_eval.tracking import ShiftTracker
-    from vlm_finetune import finetune
-    from vlm_finetune.devices import processes
-    from vlm_finetune.finetuning import load_data, prepare_run, zero_shot_model
-    from vlm_finetune.run import find_run
-
-    with processes(device) as state:
-        run = None if overwrite else find_run(recipe, out)
-        if run and run.is_done:
-            console.say(f"{run.path} is finished; these are its results. Use --overwrite to run it again.")
-        else:
-            console.say(f"loading {recipe.data.name} and {recipe.model.spec}")
-            benchmark = load_data(recipe)
-            console.skipped(benchmark.skipped)
-            zero_shot = zero_shot_model(recipe, benchmark, str(state.device))
-            run = prepare_run(recipe, out, overwrite)  # now: a misspelt name above leaves no directory
-            if not run.is_trained:
-                console.say(f"fine-tuning with {recipe.method} on {state.device}; everything goes to {run.path}")
-                tracker = ShiftTracker(benchmark, zero_shot, recipe.evaluation.track, str(state.device))
-                finetune(
-                    recipe,
-                    out,
-                    benchmark=benchmark,
-                    after_epoch=tracker,
-                    start_facts={"shifts": tracker.start},
-                    progress=console.progress,
-                )
-                for name in sorted(tracker.collapsed):
-                    console.say(f"warning: on {name} more than half of the zero-shot ability was lost during training")
-            predict_run(run, benchmark, zero_shot, progress=console.progress)
-        if not state.is_main_process:
-            return
-        verdict = read_verdict(run)
-        if not run.is_done:
-            results.append(run.path.parent / "results.jsonl", verdict.rows)
-            console.say("writing figures and report")
-            write_figures(run.path, verdict.rows)
-            write_report(run.path, verdict.rows)
-            run.mark_done()
-    show_verdict(run, verdict, console)
+    finished = run_recipe(resolved, folder, device, overwrite, console)
+    if finished:
+        show_verdict(*finished, console)
 
 
 def _tables(values: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,65 @@
+"""From a recipe to a finished run: what `vlm finetune` does once and `vlm sweep` many times."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlm_cli.console import Console
+
+if TYPE_CHECKING:
+    from vlm_eval.evaluation import Verdict
+    from vlm_finetune import Recipe, Run
+
+
+def run_recipe(
+    recipe: "Recipe", out: Path, device: str | None, overwrite: bool, console: Console
+) -> "tuple[Run, Verdict] | None":
+    """Walk through one run; every line is one call into a library.
+
+    A finished run is not repeated, an unfinished one goes on.
+
+    Returns:
+        The run and its verdict; None on all processes but the main one.
+    """
+    from vlm_eval import results
+    from vlm_eval.evaluation import predict_run, read_verdict
+    from vlm_eval.report import write_figures, write_report
+    from vlm_eval.tracking import ShiftTracker
+    from vlm_finetune import finetune
+    from vlm_finetune.devices import processes
+    from vlm_finetune.finetuning import load_data, prepare_run, zero_shot_model
+    from vlm_finetune.run import find_run
+
+    with processes(device) as state:
+        run = None if overwrite else find_run(recipe, out)
+        if run and run.is_done:
+            console.say(f"{run.path} is finished; these are its results. Use --overwrite to run it again.")
+        else:
+            console.say(f"loading {recipe.data.name} and {recipe.model.spec}")
+            benchmark = load_data(recipe)
+            console.skipped(benchmark.skipped)
+            zero_shot = zero_shot_model(recipe, benchmark, str(state.device))
+            run = prepare_run(recipe, out, overwrite)  # now: a misspelt name above leaves no directory
+            if not run.is_trained:
+                console.say(f"fine-tuning with {recipe.method} on {state.device}; everything goes to {run.path}")
+                tracker = ShiftTracker(benchmark, zero_shot, recipe.evaluation.track, str(state.device))
+                finetune(
+                    recipe,
+                    out,
+                    benchmark=benchmark,
+                    after_epoch=tracker,
+                    start_facts={"shifts": tracker.start},
+                    progress=console.progress,
+                )
+                for name in sorted(tracker.collapsed):
+                    console.say(f"warning: on {name} more than half of the zero-shot ability was lost during training")
+            predict_run(run, benchmark, zero_shot, progress=console.progress)
+        if not state.is_main_process:
+            return None
+        verdict = read_verdict(run)
+        if not run.is_done:
+            results.append(run.path.parent / "results.jsonl", verdict.rows)
+            console.say("writing figures and report")
+            write_figures(run.path, verdict.rows)
+            write_report(run.path, verdict.rows)
+            run.mark_done()
+    return run, verdict
