@@ -57,13 +57,9 @@ class Classifier(nn.Module):
 
 
 @pytest.fixture
-def model(monkeypatch):
+def model(not_installed):
     """A module whose classes pretend to be of a program that is not installed."""
-    for name in ("src", "src.models", MODULE):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    for cls in (Head, Encoder, Classifier):
-        monkeypatch.setattr(cls, "__module__", MODULE)
-        setattr(sys.modules[MODULE], cls.__name__, cls)
+    not_installed(MODULE, (Head, Encoder, Classifier))
     torch.manual_seed(0)
     return Classifier()
 

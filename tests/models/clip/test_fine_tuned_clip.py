@@ -1,8 +1,6 @@
 """Checkpoints of WiSE-FT, FLYP, CaRot and model soups: their heads give the logits that their own modules give."""
 
 import pickle
-import sys
-import types
 
 import open_clip
 import pytest
@@ -45,13 +43,9 @@ class ImageClassifier(nn.Module):
 
 
 @pytest.fixture
-def wise(monkeypatch, make_clip):
+def wise(not_installed, make_clip):
     """A classifier of the WiSE-FT family, whose program is not installed, without the layers of its text tower."""
-    for name in ("src", "src.models", MODULE):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    for cls in (Head, ImageEncoder, ImageClassifier):
-        monkeypatch.setattr(cls, "__module__", MODULE)
-        setattr(sys.modules[MODULE], cls.__name__, cls)
+    not_installed(MODULE, (Head, ImageEncoder, ImageClassifier))
     torch.manual_seed(5)
     model = ImageClassifier(make_clip())
     del model.image_encoder.model.transformer

@@ -44,6 +44,12 @@ def edit(path, **changes):
     path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
 
 
+def edit_text_tower(folder, **changes):
+    """Change what config.json says of the text tower."""
+    config = folder / "config.json"
+    edit(config, text_config={**json.loads(config.read_text())["text_config"], **changes})
+
+
 def edit_weights(folder, **changes):
     """Change tensors of the weight file; None removes one."""
     state = {**load_file(folder / "model.safetensors"), **changes}
@@ -274,8 +280,7 @@ class TestTokenizer:
 
     def test_another_end_token_in_the_config(self, copied):
         folder = copied()
-        text = json.loads((folder / "config.json").read_text())["text_config"]
-        edit(folder / "config.json", text_config={**text, "eos_token_id": 7})
+        edit_text_tower(folder, eos_token_id=7)
         assert "has the end token 515, but its text tower is read at the id 7" in refused(folder)
 
     def test_an_early_file_whose_end_token_is_not_the_largest_id(self, copied):
@@ -292,8 +297,7 @@ class TestTokenizer:
 
     def test_another_padding_than_the_text_tower_knows(self, copied):
         folder = copied("chinese_clip")
-        text = json.loads((folder / "config.json").read_text())["text_config"]
-        edit(folder / "config.json", text_config={**text, "pad_token_id": 9})
+        edit_text_tower(folder, pad_token_id=9)
         assert "pads with the id 0, but its text tower takes 9 for padding" in refused(folder)
 
     def test_no_padding(self, copied):
@@ -305,8 +309,7 @@ class TestTokenizer:
 
     def test_ids_without_a_row(self, copied):
         folder = copied("siglip")
-        text = json.loads((folder / "config.json").read_text())["text_config"]
-        edit(folder / "config.json", text_config={**text, "vocab_size": 20})
+        edit_text_tower(folder, vocab_size=20)
         edit_weights(folder, **{"text_model.embeddings.token_embedding.weight": torch.zeros(20, 16)})
         encoder = load_encoder(f"hf:{folder}")
         with pytest.raises(CheckpointError, match=r"gives the id \d+, but its table of token embeddings has 20 rows"):
