@@ -77,21 +77,27 @@ def add_adapters(
     names = list(targets) or adapter_targets(encoder)
     for name in names:
         _check(encoder, name, rank, dropout)
+    settings = _settings(names, rank, alpha, dropout)
+    with torch.random.fork_rng(devices=[]):  # drawn on the CPU, whatever the device
+        torch.manual_seed(seed)
+        _peft().inject_adapter_in_model(settings, encoder)
+    encoder.train(encoder.training)  # new modules start in training mode
+    return names
+
+
+def _settings(names: Sequence[str], rank: int, alpha: float, dropout: float) -> Any:
+    """Return what peft has to know."""
     peft = _peft()
     from vlm_models.adapted_attention import AdaptedAttention
 
-    config = peft.LoraConfig(
+    settings = peft.LoraConfig(
         r=rank,
         lora_alpha=cast(int, alpha),  # peft takes any number
         lora_dropout=dropout,
         target_modules="|".join(map(re.escape, names)),  # a list would match ends of names, too
     )
-    config._register_custom_module({nn.MultiheadAttention: AdaptedAttention})
-    with torch.random.fork_rng(devices=[]):  # drawn on the CPU, whatever the device
-        torch.manual_seed(seed)
-        peft.inject_adapter_in_model(config, encoder)
-    encoder.train(encoder.training)  # new modules start in training mode
-    return names
+    settings._register_custom_module({nn.MultiheadAttention: AdaptedAttention})
+    return settings
 
 
 def merged(encoder: DualEncoder) -> DualEncoder:

@@ -67,17 +67,12 @@ def extract_features(
         [(4, 64), (4, 64), (4, 16, 64)]
     """
     layers = _check(model, readings)
-    facts = _facts(model, dataset) if cache else {}
-    paths = {reading: _path(Path(cache), facts, reading) for reading in readings} if cache else {}
-    found = {reading: _read(path) for reading, path in paths.items()}
+    places = _places(model, dataset, readings, Path(cache)) if cache else {}
+    found = {reading: _read(path) for reading, (path, _) in places.items()}
     missing = [reading for reading in readings if found.get(reading) is None]
     if missing:
         found |= _compute(model, dataset, missing, layers, batch_size, progress)
-        if cache and process_place()[0] == 0:
-            for reading in missing:
-                tensor = torch.from_numpy(np.ascontiguousarray(found[reading]))
-                note = {**facts, "reading": reading}
-                write_bytes(paths[reading], save({"features": tensor}, metadata=note))
+        _keep({reading: cast(np.ndarray, found[reading]) for reading in missing}, places)
     return {reading: cast(np.ndarray, found[reading]) for reading in readings}
 
 
@@ -114,8 +109,16 @@ def _facts(model: DualEncoder, dataset: ImageDataset) -> dict[str, str]:
     }
 
 
-def _path(cache: Path, facts: dict[str, str], reading: str) -> Path:
-    return cache / f"{text_hash(json.dumps(facts, sort_keys=True), reading)}.safetensors"
+def _places(
+    model: DualEncoder, dataset: ImageDataset, readings: Sequence[str], cache: Path
+) -> dict[str, tuple[Path, dict[str, str]]]:
+    """Return for every reading the file it belongs in, and what that file notes of its origin."""
+    facts = _facts(model, dataset)
+    key = json.dumps(facts, sort_keys=True)
+    return {
+        reading: (cache / f"{text_hash(key, reading)}.safetensors", {**facts, "reading": reading})
+        for reading in readings
+    }
 
 
 def _read(path: Path) -> np.ndarray | None:
@@ -125,6 +128,14 @@ def _read(path: Path) -> np.ndarray | None:
             return file.get_tensor("features").numpy()
     except (OSError, SafetensorError):
         return None
+
+
+def _keep(found: dict[str, np.ndarray], places: dict[str, tuple[Path, dict[str, str]]]) -> None:
+    """Write what was computed, if it has a place; one process does it for all."""
+    for reading in found if places and process_place()[0] == 0 else ():
+        path, note = places[reading]
+        tensor = torch.from_numpy(np.ascontiguousarray(found[reading]))
+        write_bytes(path, save({"features": tensor}, metadata=note))
 
 
 def _compute(

@@ -32,7 +32,11 @@ class _Shapes:
         self.tensors, self.family, self.source = tensors, family, source
 
     def of(self, name: str, dimensions: int) -> tuple[int, ...]:
-        """Return a shape; a missing tensor, or one of other dimensions, is an error that names it."""
+        """Return a shape.
+
+        Raises:
+            CheckpointError: if the tensor is missing or has other dimensions.
+        """
         found = self.tensors.get(name)
         if found is not None and found.dim() == dimensions:
             return tuple(found.shape)
@@ -47,7 +51,11 @@ class _Shapes:
         return sorted({int(found[1]) for name in self.tensors if (found := re.match(pattern, name))})
 
     def layer_count(self, pattern: str) -> int:
-        """Return how many layers there are; their numbers must have no gap."""
+        """Return how many layers there are.
+
+        Raises:
+            CheckpointError: if there are none, or their numbers have a gap.
+        """
         numbers = self.layers(pattern)
         if not numbers or numbers != list(range(len(numbers))):
             raise CheckpointError(
@@ -66,8 +74,7 @@ def read_sizes(
         family: `albef` or `blip`.
         source: path of the file; a `config.json` beside it may tell attention heads.
         options: of the spec, `OPTIONS`.
-        decoder: what stands before the names of text layers, if those of a decoder are meant; it has no projections,
-            and `embedding_dim` is 0.
+        decoder: what stands before the names of a decoder's layers, if they are meant; `embedding_dim` is then 0.
 
     Raises:
         CallError: for an impossible option, or heads that nothing tells.
