@@ -13,7 +13,11 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 def family_info(name: str) -> FamilyInfo:
-    """Return what is known about a family before anything is loaded."""
+    """Return what is known about a family before anything is loaded.
+
+    Raises:
+        CallError: for an unknown family; the nearest is offered.
+    """
     return REGISTRY.load(name).INFO
 
 
@@ -50,7 +54,11 @@ def load_model(spec: str, device: torch.device | str = "cpu", precision: str = "
 
 
 def load_encoder(spec: str, device: torch.device | str = "cpu", precision: str = "fp32") -> DualEncoder:
-    """Load the towers of a model; a head saved with it is dropped."""
+    """Load the towers of a model; a head saved with it is dropped.
+
+    Raises:
+        CallError: if the model has no two towers; else as for `load_model`.
+    """
     model = load_model(spec, device, precision)
     encoder = model.encoder if isinstance(model, Classifier) else model
     if not isinstance(encoder, DualEncoder):

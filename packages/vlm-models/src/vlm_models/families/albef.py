@@ -19,7 +19,12 @@ INFO = FamilyInfo(
 
 
 def load(source: str, **options: str) -> FusionEncoder:
-    """Load the file `source`; see `load_fusion`."""
+    """Load the file `source`; see `load_fusion`.
+
+    Raises:
+        CallError: for an impossible option.
+        CheckpointError: if the file is damaged, or of another kind of model.
+    """
     return load_fusion("albef", source, options)
 
 

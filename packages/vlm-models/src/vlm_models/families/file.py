@@ -9,7 +9,12 @@ INFO = FamilyInfo("A saved model: model.safetensors and model.json.", "file:DIR"
 
 
 def load(source: str) -> DualEncoder | Classifier:
-    """Load the model saved in directory `source`."""
+    """Load the model saved in directory `source`.
+
+    Raises:
+        CallError: if `source` is empty.
+        CheckpointError: if it holds no saved model, or a damaged one.
+    """
     if not source:
         raise CallError("the model spec file: lacks its directory; write file:DIR.")
     return load_saved(source, f"file:{source}")

@@ -90,6 +90,10 @@ def build(architecture: Mapping[str, Any], directory: Path | None = None) -> HfE
     Args:
         architecture: of an `HfEncoder`.
         directory: where `write_files` wrote the tokenizer.
+
+    Raises:
+        CallError: without a directory.
+        CheckpointError: if this version of transformers cannot build the model, or the tokenizer is missing or another.
     """
     described = essentials(architecture["config"], "hf:")
     if directory is None:

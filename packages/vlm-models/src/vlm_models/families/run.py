@@ -9,7 +9,12 @@ INFO = FamilyInfo("The model of a fine-tuning run.", "run:DIR", ())
 
 
 def load(source: str) -> DualEncoder | Classifier:
-    """Load the model saved in directory `source`."""
+    """Load the model saved in directory `source`.
+
+    Raises:
+        CallError: if `source` is empty.
+        CheckpointError: if it holds no saved model, or a damaged one.
+    """
     if not source:
         raise CallError("the model spec run: lacks its directory; write run:DIR.")
     return load_saved(source, f"run:{source}")

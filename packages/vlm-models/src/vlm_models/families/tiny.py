@@ -19,7 +19,11 @@ INFO = FamilyInfo(
 
 
 def load(source: str) -> OpenClipEncoder:
-    """Load the shipped weights; `source` must be empty."""
+    """Load the shipped weights; `source` must be empty.
+
+    Raises:
+        CallError: if it is not.
+    """
     if source:
         raise CallError(f"the model 'tiny' comes in one version; got 'tiny:{source}'. Write tiny.")
     model = build({"family": "tiny", "config": shipped_config()})

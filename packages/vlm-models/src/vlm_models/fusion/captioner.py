@@ -50,11 +50,19 @@ class BlipCaptioner(GenerativeModel):
         return tokens
 
     def caption_logits(self, images: Tensor, tokens: Int64[Tensor, "n length"]) -> Float[Tensor, "n length words"]:
-        """Return at every place of a caption the logits of the next word piece."""
+        """Return at every place of a caption the logits of the next word piece.
+
+        Raises:
+            CallError: if images have another size than the tower.
+        """
         return self._logits(image_tokens(self.vision_model, images, self.preprocess, self.spec), tokens)
 
     def caption_loss(self, images: Tensor, tokens: Int64[Tensor, "n length"]) -> Float[Tensor, ""]:
-        """Return the cross entropy of the next word piece, smoothed by 0.1, mean over all that are not padding."""
+        """Return the cross entropy of the next word piece, smoothed by 0.1, mean over all that are not padding.
+
+        Raises:
+            CallError: if images have another size than the tower.
+        """
         logits = self.caption_logits(images, tokens)[:, :-1].flatten(0, 1)
         padding = self.tokenizer.padding_id
         return functional.cross_entropy(
@@ -85,7 +93,11 @@ class BlipCaptioner(GenerativeModel):
 
     @torch.no_grad()
     def generate(self, inputs: Mapping[str, Tensor], max_new_tokens: int) -> list[str]:
-        """Return what follows every prompt, by greedy decoding up to `[SEP]`."""
+        """Return what follows every prompt, by greedy decoding up to `[SEP]`.
+
+        Raises:
+            CallError: if images have another size than the tower.
+        """
         seen = image_tokens(self.vision_model, inputs["images"], self.preprocess, self.spec)
         padding, end = self.tokenizer.padding_id, self.tokenizer.id_of(SEPARATOR)
         tokens = functional.pad(inputs["tokens"], (0, max_new_tokens), value=padding)
@@ -109,7 +121,11 @@ class BlipCaptioner(GenerativeModel):
     def score_continuations(
         self, inputs: Mapping[str, Tensor], continuations: Sequence[str]
     ) -> Float[Tensor, "n continuations"]:
-        """Return the sum of log probabilities of every continuation's word pieces after every row, without an end."""
+        """Return the sum of log probabilities of every continuation's word pieces after every row, without an end.
+
+        Raises:
+            CallError: if images have another size than the tower.
+        """
         seen = image_tokens(self.vision_model, inputs["images"], self.preprocess, self.spec)
         padding = self.tokenizer.padding_id
         frame = {padding, self.tokenizer.id_of(DECODING), self.tokenizer.id_of(SEPARATOR)}

@@ -73,7 +73,11 @@ class FusionEncoder(MatchingModel):
         silence_key_biases(self)
 
     def encode_image(self, images: Tensor) -> Float[Tensor, "n d"]:
-        """Return raw image features, the projected class token; uint8 images are normalised first."""
+        """Return raw image features, the projected class token; uint8 images are normalised first.
+
+        Raises:
+            CallError: if images have another size than the tower.
+        """
         return cast(Tensor, self.vision_tokens(images).features)
 
     def project_image(self, pooled: Float[Tensor, "k width"]) -> Float[Tensor, "k d"]:
@@ -81,7 +85,11 @@ class FusionEncoder(MatchingModel):
         return self.vision_proj(pooled)
 
     def vision_tokens(self, images: Tensor) -> VisionOutput:
-        """Return the tokens of the image tower after its final norm, the class token first."""
+        """Return the tokens of the image tower after its final norm, the class token first.
+
+        Raises:
+            CallError: if images have another size than the tower.
+        """
         tokens = image_tokens(self.vision_model, images, self.preprocess, self.spec)
         return VisionOutput(tokens, tokens[:, 0], 1, self.sizes.grid, self.vision_proj(tokens[:, 0]))
 
@@ -127,7 +135,11 @@ class FusionEncoder(MatchingModel):
         return tokens[:, : int(used[-1]) + 1] if len(used) else tokens[:, :1]
 
     def tokenize(self, texts: Sequence[str]) -> Int64[Tensor, "n length"]:
-        """Return token ids padded or cut to one length."""
+        """Return token ids padded or cut to one length.
+
+        Raises:
+            CheckpointError: if the tokenizer gives an id that the text tower has no row for.
+        """
         return check_ids(self.tokenizer(texts), self.sizes.vocabulary_size, self.spec)
 
     @property
@@ -169,6 +181,9 @@ class FusionEncoder(MatchingModel):
 
         The layers of `cross` are counted from the first that has cross-attention: of ALBEF's twelve text layers the
         papers call the one at index 2 layer 8, of BLIP's the numbers agree.
+
+        Raises:
+            CapabilityError: if there is no such attention.
         """
         looking = cast(BlipTextModel, self.fusion_encoder or self.text_encoder)
         found: dict[str, list[Any]] = {

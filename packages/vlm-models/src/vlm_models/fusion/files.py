@@ -91,7 +91,11 @@ def fusion_tokenizer(family: str, sizes: FusionSizes, vocabulary: Sequence[str],
 
 
 def vocabulary_beside(source: str) -> tuple[str, ...]:
-    """Return the word pieces of the `vocab.txt` in the folder of a weight file, those of BERT if there is none."""
+    """Return the word pieces of the `vocab.txt` in the folder of a weight file, those of BERT if there is none.
+
+    Raises:
+        CheckpointError: if it is no vocabulary.
+    """
     path = Path(source).parent / VOCABULARY_FILE
     return read_vocabulary(path) if path.is_file() else shipped_vocabulary()
 

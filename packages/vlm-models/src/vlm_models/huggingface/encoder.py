@@ -59,7 +59,11 @@ class HfEncoder(DualEncoder):
         return towers.text_features(self.model, tokens, self.tokens.padding)
 
     def tokenize(self, texts: Sequence[str]) -> Int64[Tensor, "n length"]:
-        """Return token ids padded or cut to the length texts had in training."""
+        """Return token ids padded or cut to the length texts had in training.
+
+        Raises:
+            CheckpointError: if the tokenizer gives an id that the text tower has no row for.
+        """
         return self.tokens(texts, self.spec)
 
     @property
@@ -108,7 +112,11 @@ class HfEncoder(DualEncoder):
         return self.project_image(self.model.vision_model.head(cut.flatten(2).transpose(1, 2)))
 
     def attention_modules(self, tower: str) -> Sequence[nn.Module]:
-        """Return the attention modules of a tower, first layer first."""
+        """Return the attention modules of a tower, first layer first.
+
+        Raises:
+            CapabilityError: if there is no such attention.
+        """
         found = towers.attention_modules(self.model, tower)
         if not found:
             raise require(self, f"{tower} attention")

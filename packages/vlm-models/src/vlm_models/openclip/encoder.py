@@ -54,7 +54,11 @@ class OpenClipEncoder(DualEncoder):
         return self.clip.encode_text(tokens)
 
     def tokenize(self, texts: Sequence[str]) -> Int64[Tensor, "n length"]:
-        """Return token ids padded or cut to the context length."""
+        """Return token ids padded or cut to the context length.
+
+        Raises:
+            CheckpointError: if the tokenizer gives an id that the text tower has no row for.
+        """
         return check_ids(self.tokenizer(list(texts)), self._vocabulary_size, self.spec)
 
     @property
@@ -97,7 +101,11 @@ class OpenClipEncoder(DualEncoder):
         return image_map, text_map
 
     def vision_tokens(self, images: Tensor) -> VisionOutput:
-        """Return the tokens of the image tower; of a convolutional one, the cells of its last feature map."""
+        """Return the tokens of the image tower; of a convolutional one, the cells of its last feature map.
+
+        Raises:
+            CapabilityError: if it has none.
+        """
         if "tokens" not in self.capabilities:
             raise require(self, "tokens")
         return towers.vision_tokens(self.clip.visual, self._pixels(images))
@@ -114,7 +122,11 @@ class OpenClipEncoder(DualEncoder):
         return super().region_features(cut) if pooled is None else pooled
 
     def attention_modules(self, tower: str) -> Sequence[nn.Module]:
-        """Return the attention modules of a tower, first layer first."""
+        """Return the attention modules of a tower, first layer first.
+
+        Raises:
+            CapabilityError: if there is no such attention.
+        """
         found = towers.attention_modules(self.clip, tower)
         if not found:
             raise require(self, f"{tower} attention")

@@ -33,11 +33,13 @@ class _Window:
         self._buffer, self._position = buffer, position
 
     def read(self, size: int) -> bytes | memoryview:
+        """Return the next bytes, fewer at the end; many of them as a view."""
         part = self._buffer[self._position : self._position + size]
         self._position += len(part)
         return part if size >= _LONG else bytes(part)
 
     def readline(self) -> bytes:
+        """Return the bytes up to the end of the line, and that too."""
         parts = []
         while not parts or (parts[-1] and not parts[-1].endswith(b"\n")):
             part = bytes(self._buffer[self._position : self._position + _LINE])
@@ -46,6 +48,7 @@ class _Window:
         return b"".join(parts)
 
     def tell(self) -> int:
+        """Return the position in the buffer."""
         return self._position
 
 
@@ -97,6 +100,7 @@ class _Machine:
         self._calls, self._persistent = calls, persistent
 
     def step(self, name: str, argument: Any) -> None:
+        """Do what an opcode means; its argument is what stands behind it in the file."""
         if name in _PUSHES:
             self.stack.append(argument)
         elif name in _CONSTANTS:

@@ -68,7 +68,11 @@ class Storage:
     _numbers: Tensor | None = None
 
     def numbers(self) -> Tensor:
-        """Return all bytes as one uint8 tensor, without a copy where the file is aligned to the type."""
+        """Return all bytes as one uint8 tensor, without a copy where the file is aligned to the type.
+
+        Raises:
+            MalformedPickle: if they are not in the file.
+        """
         if self._numbers is None:
             if self.data is None:
                 raise MalformedPickle("a tensor whose numbers are not in the file")
@@ -116,14 +120,22 @@ class TensorRecord:
 
 
 def rebuild_tensor(storage: Any, offset: int, shape: Any, stride: Any, *rest: Any) -> TensorRecord:
-    """Describe the tensor that `torch._utils._rebuild_tensor_v2` (and its elder) would make."""
+    """Describe the tensor that `torch._utils._rebuild_tensor_v2` (and its elder) would make.
+
+    Raises:
+        MalformedPickle: if it is described by other things than a storage and numbers.
+    """
     return _rebuild(storage, offset, shape, stride, storage.dtype)
 
 
 def rebuild_typed_tensor(
     storage: Any, offset: int, shape: Any, stride: Any, gradient: Any, hooks: Any, dtype: Any, *rest: Any
 ) -> TensorRecord:
-    """Describe the tensor that `torch._utils._rebuild_tensor_v3` would make, whose type is told apart."""
+    """Describe the tensor that `torch._utils._rebuild_tensor_v3` would make, whose type is told apart.
+
+    Raises:
+        MalformedPickle: if it is described by other things than a storage and numbers.
+    """
     return _rebuild(storage, offset, shape, stride, element_type(dtype))
 
 
