@@ -281,6 +281,7 @@ class TestImageSize:
         [
             ("image_size=100", "image_size=100 is no multiple of the patches of ViT-S-32-alt, 32 pixels"),
             ("image_size=big", "the option image_size=big is not a positive whole number"),
+            ("image_size=320000", "the option image_size=320000 is beyond all models; expected at most 10000"),
             ("image_sise=96", "Did you mean 'image_size'"),
             ("mean=1/2", "the option mean=1/2 is not three numbers"),
             ("std=1/2/0", "three positive numbers"),

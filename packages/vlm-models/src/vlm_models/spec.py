@@ -9,6 +9,8 @@ from vlm_data.errors import CallError, unknown_name
 from vlm_data.preprocess import Preprocess
 
 _OPTION = re.compile(r"^(?P<rest>.*),(?P<key>[a-z_]+)=(?P<value>[^,=]*)$", re.DOTALL)
+_MOST = 10_000
+"""Pixels, ids or heads: more than any image tower or text tower has."""
 PREPROCESSING_OPTIONS = ("mean", "std", "interpolation", "resize")
 """Understood by every family: `mean=0.5/0.5/0.5`, `std=...`, `interpolation=bilinear`, `resize=squash`."""
 
@@ -109,7 +111,7 @@ def positive_integer(options: Mapping[str, str], key: str) -> int | None:
     """Return the whole number an option gives, None if it was not given.
 
     Raises:
-        CallError: for anything but a positive whole number.
+        CallError: for anything but a positive whole number, or one so large that it would only exhaust the memory.
 
     Example:
         >>> positive_integer({"image_size": "336"}, "image_size")
@@ -120,6 +122,8 @@ def positive_integer(options: Mapping[str, str], key: str) -> int | None:
         return None
     if not text.isdecimal() or int(text) < 1:
         raise CallError(f"the option {key}={text} is not a positive whole number; write e.g. {key}=224.")
+    if len(text) > 6 or int(text) > _MOST:
+        raise CallError(f"the option {key}={text[:20]} is beyond all models; expected at most {_MOST}. Correct it.")
     return int(text)
 
 
