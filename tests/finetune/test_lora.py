@@ -31,6 +31,8 @@ ONE_PHASE = [name for name in MOVING if hasattr(METHODS.load(name), "build")]
 LORA = {"rank": 4, "alpha": 16.0}
 BESIDE = {
     "full": {"head.weight", "head.bias"},
+    "l2-to-start": {"head.weight", "head.bias"},
+    "output-distillation": {"head.weight", "head.bias"},
     "flyp": {"encoder.clip.logit_scale"},
     "text-cross-entropy": {"encoder.clip.logit_scale"},
     "carot": {"encoder.clip.logit_scale", "encoder.clip.visual.proj", "encoder.clip.text_projection"},

@@ -2,11 +2,11 @@
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vlm_data.errors import CallError
 from vlm_models.capabilities import require
@@ -112,14 +112,31 @@ def merged(encoder: DualEncoder) -> DualEncoder:
         True
     """
     plain = copy.deepcopy(encoder)
-    layer_kind: Any = _peft().tuners.lora.LoraLayer
-    adapted = [(name, module) for name, module in plain.named_modules() if isinstance(module, layer_kind)]
-    for name, layer in reversed(adapted):  # maps inside attention first
+    for name, layer in reversed(_adapted_layers(plain)):  # maps inside attention first
         _add_increment(layer)
         parent, _, child = name.rpartition(".")
         setattr(plain.get_submodule(parent), child, layer.base_layer)
     vars(plain).pop("peft_config", None)
     return plain.requires_grad_(False)
+
+
+def increments(encoder: DualEncoder) -> Iterator[Tensor]:
+    """Yield what the adapters add to each weight, `(alpha / rank) B A`, in the shape of the weight and with gradient.
+
+    Example:
+        >>> from vlm_models import load_encoder
+        >>> tiny = load_encoder("tiny")
+        >>> _ = add_adapters(tiny, rank=4, alpha=16)
+        >>> any(increment.any() for increment in increments(tiny))  # B is zero at first
+        False
+    """
+    for _, layer in _adapted_layers(encoder):
+        yield layer.get_delta_weight(layer.active_adapters[0])
+
+
+def _adapted_layers(encoder: DualEncoder) -> list[tuple[str, Any]]:
+    kind: Any = _peft().tuners.lora.LoraLayer
+    return [(name, module) for name, module in encoder.named_modules() if isinstance(module, kind)]
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ EPILOG = options.examples(
 @click.command(cls=rich_click.RichCommand, epilog=EPILOG)
 @click.option("--model", help="Model spec: tiny, openclip:ARCH/TAG, run:DIR, file:DIR.  [default: tiny]")
 @options.data_options
-@click.option("--method", help="full, linear-probe, lp-ft, flyp, carot and others, see the documentation.  [default: full]")
+@click.option("--method", help="full, linear-probe, lp-ft, flyp, carot or another, see the docs.  [default: full]")
 @click.option("--recipe", help="Shipped recipe or TOML file.  [default: the one for model, data and method]")
 @click.option(
     "--set", "assignments", multiple=True, metavar="TABLE.KEY=VALUE", help="Change any setting of the recipe."

@@ -11,6 +11,7 @@ from vlm_finetune.losses.logits import pair_logits as pair_logits
 from vlm_finetune.losses.logits import scaled_cosines as scaled_cosines
 from vlm_finetune.losses.orthogonality import cross_norm as cross_norm
 from vlm_finetune.losses.orthogonality import orthogonality as orthogonality
+from vlm_finetune.losses.output_distillation import output_distillation as output_distillation
 from vlm_finetune.losses.self_distillation import self_distillation as self_distillation
 from vlm_finetune.losses.self_distillation import self_distillation_from_logits as self_distillation_from_logits
 from vlm_finetune.losses.self_distillation import teacher_entropy as teacher_entropy
