@@ -13,6 +13,7 @@ from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
 from vlm_eval.mixable import check_mixable
 from vlm_eval.prediction import file_stem, load_matching, mixture_hash, model_facts, require_head, set_facts
+from vlm_eval.shared_prefix import SharedPrefix
 from vlm_models.classifier import LINEAR, ZERO_SHOT, Classifier, LinearHead
 from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
 from vlm_models.weight_space import interpolate
@@ -24,7 +25,8 @@ class Interpolation:
 
     Heads are interpolated as soon as one of them was trained; if both are zero-shot heads, one is built again from
     the interpolated text tower. The image tower of one alpha at a time is mixed into one working copy, so memory is
-    that of three models. If both image towers are equal, images are encoded once for all alphas.
+    that of three models. Only what differs is computed again: if both image towers are equal, images are encoded once
+    for all alphas; if the first blocks are, those run once per batch (see `SharedPrefix`).
 
     Raises:
         CheckpointError: if architectures or heads differ in shape.
@@ -40,8 +42,10 @@ class Interpolation:
         self._ends = (zero_shot, fine_tuned)
         self._work = copy.deepcopy(fine_tuned.encoder).eval()
         self._heads = [self._head(alpha) for alpha in self.alphas]
-        towers = zero_shot.encoder.image_tower().state_dict(), fine_tuned.encoder.image_tower().state_dict()
-        self._towers = towers if any(not torch.equal(towers[0][name], towers[1][name]) for name in towers[0]) else None
+        towers = [model.encoder.image_tower().state_dict() for model in self._ends]
+        differing = [name for name, tensor in towers[1].items() if not torch.equal(towers[0][name], tensor)]
+        self._towers = [{name: tower[name] for name in differing} for tower in towers]
+        self._prefix = SharedPrefix(self._work.image_tower(), differing)
 
     @torch.no_grad()
     def _head(self, alpha: float) -> LinearHead:
@@ -55,16 +59,24 @@ class Interpolation:
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits of a batch at every alpha, (b, alphas, c)."""
+        if not self._towers[0]:
+            return self._logits_of_heads(self._work.encode_image(images))
+        tower = self._work.image_tower().state_dict()
+        zero_shot, fine_tuned = self._towers
         rows = []
-        features = self._work.encode_image(images) if self._towers is None else None
-        for alpha, head in zip(self.alphas, self._heads, strict=True):
-            if self._towers is not None:
-                mixed = interpolate(*self._towers, alpha)
-                for name, tensor in self._work.image_tower().state_dict().items():
-                    tensor.copy_(mixed[name])
-                features = self._work.encode_image(images)
-            rows.append(head(features))
+        with self._prefix.batch(self._work.encode_image) as encode:
+            for alpha, head in zip(self.alphas, self._heads, strict=True):
+                for name, tensor in interpolate(zero_shot, fine_tuned, alpha).items():
+                    tower[name].copy_(tensor)
+                rows.append(head(encode(images)))
         return torch.stack(rows, dim=1)
+
+    def _logits_of_heads(self, features: Tensor) -> Tensor:
+        """Return the logits of features that all models share; of trained heads they are interpolated themselves."""
+        if self._rebuilds_head:
+            return torch.stack([head(features) for head in self._heads], dim=1)
+        start, end = (model.head(features) for model in self._ends)
+        return torch.stack([torch.lerp(start, end, alpha) for alpha in self.alphas], dim=1)
 
     def model(self, alpha: float) -> Classifier:
         """Return one interpolated classifier, for saving."""
