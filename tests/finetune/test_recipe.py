@@ -135,6 +135,7 @@ OUT_OF_RANGE = {
     "training.beta1": [-0.1, 1.0, float("nan")],
     "training.beta2": [-0.1, 1.0, float("nan")],
     "training.clip_norm": [-1.0, float("nan")],
+    "training.ema": [-0.1, 1.0, float("nan")],
     "training.select": ["best"],
     "training.save_every": [-1],
     "training.seed": [-1],

@@ -73,6 +73,15 @@ def test_stopped_and_started_again_it_is_the_same_model(method, rank, train, tmp
     assert sum(event["event"] == "resume" for event in again) == 2
 
 
+@pytest.mark.parametrize("method", ["flyp", "carot", "lp-ft"])
+def test_a_running_average_goes_on_where_it_stopped(method, train, tmp_path):
+    tables = {"training": {"epochs": 2, "batch_size": 8, "save_every": 5, "ema": 0.8}}
+    whole, events = train(method, tmp_path / "whole", **tables)
+    found, again = train_with_stops(train, tmp_path / "stopped", method, (2, 3), **tables)
+    assert results(found) == results(whole)
+    assert happened(again) == happened(events)
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(digits, recipe, tmp_path_factory):
     """Contents of the results and the log of three epochs of `flyp` that nothing stopped."""

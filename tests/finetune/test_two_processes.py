@@ -106,6 +106,7 @@ def test_every_method(recipe, tmp_path, digits):
     recipes |= {f"{name}-lora": recipe(name, lora={"rank": 4}, training=STEPS) for name in ("full", "carot", "lp-ft")}
     targets = {f"flyp-{name}": {"targets": name} for name in TARGETS[1:]}
     recipes |= {name: recipe("flyp", training=STEPS, method=own) for name, own in targets.items()}
+    recipes["carot-average"] = recipe("carot", training={**STEPS, "ema": 0.9})
     smooth = {"label_smoothing": 0.1}
     recipes["flyp-many-steps"] = recipe("flyp", training={**STEPS, "epochs": 10}, method=smooth)
     folder = two_processes(tmp_path / "two", recipes)

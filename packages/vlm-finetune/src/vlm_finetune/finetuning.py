@@ -240,7 +240,9 @@ class Training:
         loop = Loop(
             method, batches, phase.training, self.accelerator, self.position, self.log, end_epoch, self.progress
         )
-        resume = ResumePoints(self.run.path / RESUME, self.accelerator, self.position, method.companions())
+        averages = [loop.average] if loop.average else []
+        further = [*method.companions().values(), *averages]
+        resume = ResumePoints(self.run.path / RESUME, self.accelerator, self.position, further)
         resumed = resume.load()
         self.log.rewind(self.position.phase, self.position.step)
         self.log.append([self._start_event(method, loop, resumed)])

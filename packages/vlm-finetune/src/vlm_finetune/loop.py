@@ -1,5 +1,6 @@
 """The only training loop: it knows steps, accumulation, precision and files; it knows no method."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from vlm_data.errors import listing
 from vlm_data.loading import Batch
 from vlm_data.progress import Progress, silent
+from vlm_finetune.averaging import WeightAverage
 from vlm_finetune.batches import TrainingBatches
 from vlm_finetune.errors import DivergedError, VlmFinetuneError
 from vlm_finetune.method import Method
@@ -38,6 +40,7 @@ class Loop:
         log: receives one event per optimiser step.
         end_epoch: called after every epoch, on every process, before the resume point is written.
         progress: told about optimiser steps.
+        average: running average of what is trained, in place of it while an epoch is judged; None without.
     """
 
     method: Method
@@ -56,6 +59,8 @@ class Loop:
         )
         # The schedule is not prepared: Accelerate would step it once per process.
         self.wrapped, self.optimizer = self.accelerator.prepare(self.method, optimizer)
+        moving = {name: p for name, p in self.method.named_parameters() if p.requires_grad}
+        self.average = WeightAverage(moving, self.settings.ema) if self.settings.ema else None
         self._pending: list[dict[str, Any]] = []
         self._reached = False
 
@@ -76,7 +81,8 @@ class Loop:
                     resume.save()
             self._check()
             self.position.epoch = epoch + 1
-            self.end_epoch(self.position)
+            with self.average.in_place() if self.average else contextlib.nullcontext():
+                self.end_epoch(self.position)
             self.method.train()
             resume.save()
 
@@ -100,6 +106,8 @@ class Loop:
         self.optimizer.zero_grad(set_to_none=True)
         if not self.accelerator.optimizer_step_was_skipped:
             self.method.after_step(self.position.updates)
+            if self.average:
+                self.average.update()
             self.position.updates += 1
         self.position.step += 1
         self._pending.append({"event": "step", "phase": self.position.phase, "step": self.position.step, **event})

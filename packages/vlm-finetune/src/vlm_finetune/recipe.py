@@ -85,6 +85,8 @@ class TrainingSettings:
         beta1: AdamW.
         beta2: AdamW.
         clip_norm: largest norm of the whole gradient, after un-scaling; 0 = no clipping.
+        ema: momentum of a running average of what is trained, moved after every optimiser step; it is then the average
+            that is validated, saved and evaluated, see `vlm_finetune.averaging`. 0 = off.
         select: which epoch is kept: `val` = best validation accuracy (ties: lower NLL, then later), `last`.
         save_every: optimiser steps between resume points; 0 = at the end of each epoch.
         seed: of data order, captions, augmentation and the start of adapters.
@@ -101,6 +103,7 @@ class TrainingSettings:
     beta1: float = within(0.9, 0, 1, closed="[)")
     beta2: float = within(0.999, 0, 1, closed="[)")
     clip_norm: float = within(0.0, 0, note=" (0 = off)")
+    ema: float = within(0.0, 0, 1, closed="[)", note=" (0 = off)")
     select: str = one_of("val", ("val", "last"))
     save_every: int = within(0, 0)
     seed: int = within(0, 0)

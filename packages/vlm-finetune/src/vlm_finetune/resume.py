@@ -4,7 +4,7 @@ import dataclasses
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 from torch import nn
 
+from vlm_finetune.averaging import WeightAverage
 from vlm_finetune.errors import VlmFinetuneError
 
 _NAME = re.compile(r"phase-(\d+)-step-(\d+)$")
@@ -53,16 +54,20 @@ class ResumePoints:
     """Writes and reads the resume points of one phase below `folder`.
 
     A point is written under a temporary name and renamed, and the one before it is removed only then. It holds the
-    whole state of method, optimiser, scaler, random generators, companions and position; it serves this machine only
-    and is not meant to be shared.
+    whole state of method, optimiser, scaler, random generators, position and what `further` names, such as a teacher;
+    it serves this machine only and is not meant to be shared.
     """
 
     def __init__(
-        self, folder: Path, accelerator: Accelerator, position: Position, companions: Mapping[str, nn.Module]
+        self,
+        folder: Path,
+        accelerator: Accelerator,
+        position: Position,
+        further: Iterable[nn.Module | WeightAverage],
     ) -> None:
         self.folder = folder
         self.accelerator = accelerator
-        accelerator.register_for_checkpointing(position, *companions.values())
+        accelerator.register_for_checkpointing(position, *further)
         self.position = position
 
     def save(self) -> None:
