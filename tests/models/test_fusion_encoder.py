@@ -302,3 +302,17 @@ class TestAsAnyOtherModel:
         cosine = functional.cosine_similarity(half.encode_text(tokens).float(), model.encode_text(tokens))
         assert cosine.min() > 0.99
         assert half.match(half.vision_tokens(images), tokens)[0].isfinite().all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["albef", "blip"])
+def test_one_image_is_matched_with_every_text_and_one_text_with_every_image(family, specimen):
+    model = load_encoder(specimen(family))
+    pixels = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    vision, tokens = model.vision_tokens(pixels), model.tokenize(["abc", "a b", "c"])
+    one = dataclasses.replace(vision, tokens=vision.tokens[:1], pooled=vision.pooled[:1])
+    repeated = dataclasses.replace(vision, tokens=vision.tokens[:1].repeat(3, 1, 1))
+    torch.testing.assert_close(model.match(one, tokens)[0], model.match(repeated, tokens)[0])
+    torch.testing.assert_close(model.match(vision, tokens[:1])[0], model.match(vision, tokens[:1].repeat(2, 1))[0])
+    with pytest.raises(CallError, match="2 images cannot be matched with 3 texts"):
+        model.match(vision, tokens)

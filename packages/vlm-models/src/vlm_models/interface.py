@@ -206,7 +206,7 @@ class MatchingModel(DualEncoder):
         """Return matching logits of image i with text i (column 1 = they match), and the fused text states.
 
         Args:
-            vision: of the images, from `vision_tokens`; one image may serve many texts without being encoded again.
+            vision: of the images, from `vision_tokens`; one image goes with every text, and one text with every image.
             tokens: from `tokenize`.
         """
 

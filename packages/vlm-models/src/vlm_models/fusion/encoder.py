@@ -107,15 +107,19 @@ class FusionEncoder(MatchingModel):
     ) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n length width"]]:
         """Return matching logits of image i with text i (column 1 = they match), and the fused text states.
 
+        One image goes with every text, and one text with every image.
+
         Raises:
-            CallError: if there are not as many texts as images.
+            CallError: if there are several of both, and not as many.
         """
-        if len(vision.tokens) != len(tokens):
+        images, texts = len(vision.tokens), len(tokens)
+        if images != texts and 1 not in (images, texts):
             raise CallError(
-                f"{len(vision.tokens)} images cannot be matched with {len(tokens)} texts; expected as many of both. "
+                f"{images} images cannot be matched with {texts} texts; expected as many of both, or one of either. "
                 "Repeat the one that is to be compared with all others."
             )
-        fused = self._fused_states(vision.tokens, tokens)
+        seen = vision.tokens.expand(texts, -1, -1) if images == 1 else vision.tokens
+        fused = self._fused_states(seen, tokens.expand(images, -1) if texts == 1 else tokens)
         return self.itm_head(fused[:, 0]), fused
 
     def _fused_states(self, image_tokens: Tensor, tokens: Tensor) -> Tensor:
