@@ -65,19 +65,22 @@ def ls(family: str | None, as_json: bool, verbose: bool, debug: bool) -> None:
 
 def _list_variants(family: str, console: Console) -> None:
     from vlm_models.catalog import family_info
+    from vlm_models.spec import PREPROCESSING_OPTIONS
     from vlm_models.variants import family_variants
 
     info, variants = family_info(family), family_variants(family)
     listed = [{"architecture": v.architecture, "tags": list(v.tags), "cached": list(v.cached)} for v in variants]
     console.document({"family": family, "spec": info.spec, "summary": info.summary, "variants": listed})
+    options = ", ".join(f"{name}=" for name in (*info.options, *PREPROCESSING_OPTIONS))
     if not variants:
-        console.text(f"{info.spec}: {info.summary}")
+        console.text(f"{info.spec}: {info.summary}\nOptions after a comma: {options}")
         return
     rows = [
         (found.architecture, ", ".join(tag + " *" * (tag in found.cached) for tag in found.tags)) for found in variants
     ]
     console.listing(("architecture", "tags"), rows)
     console.text(f"Write {info.spec}; without a tag the weights are random. * on this machine, others are downloaded.")
+    console.text(f"Options after a comma: {options}")
 
 
 @command.command(cls=rich_click.RichCommand, epilog=SHOW_EPILOG)
