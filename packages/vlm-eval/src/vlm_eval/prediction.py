@@ -13,7 +13,7 @@ from vlm_data.text import list_hash
 from vlm_models.checkpoint import weights_hash
 from vlm_models.classifier import Classifier
 from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
-from vlm_models.interface import DualEncoder
+from vlm_models.interface import DualEncoder, evaluating
 
 
 def predict(
@@ -48,13 +48,11 @@ def predict(
         True
     """
     require_head(model)
-    training = model.training
-    model.eval()
     device = next(model.parameters()).device
-    logits = map_images(
-        model, dataset, model.encoder.preprocess, device=device, batch_size=batch_size, progress=progress
-    )
-    model.train(training)
+    with evaluating(model):
+        logits = map_images(
+            model, dataset, model.encoder.preprocess, device=device, batch_size=batch_size, progress=progress
+        )
     known = meta or {"data": dataset.name, "split": dataset.split, **model_facts(model)}
     return Predictions(dataset.ids, dataset.labels, logits, known)
 

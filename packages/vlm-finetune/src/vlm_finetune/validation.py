@@ -10,6 +10,7 @@ from vlm_data.dataset import UNLABELLED, ImageDataset
 from vlm_models.classifier import Classifier
 from vlm_models.features import extract_features
 from vlm_models.inference import map_images
+from vlm_models.interface import evaluating
 
 
 @dataclasses.dataclass
@@ -38,11 +39,8 @@ class Validator:
     def _logits(self, classifier: Classifier, device: torch.device) -> np.ndarray:
         encoder = classifier.encoder
         if not self.frozen_encoder:
-            training = classifier.training
-            classifier.eval()
-            logits = map_images(classifier, self.dataset, encoder.preprocess, device=device)
-            classifier.train(training)
-            return logits
+            with evaluating(classifier):
+                return map_images(classifier, self.dataset, encoder.preprocess, device=device)
         if self._features is None:
             self._features = torch.from_numpy(extract_features(encoder, self.dataset)["feature"])
         with torch.inference_mode():

@@ -22,7 +22,7 @@ from vlm_data.files import text_hash, write_bytes
 from vlm_data.progress import Progress, silent
 from vlm_models.checkpoint import weights_hash
 from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
-from vlm_models.interface import DualEncoder, VisionOutput
+from vlm_models.interface import DualEncoder, VisionOutput, evaluating
 
 _READING = re.compile(r"feature|pooled|(tokens|layer(?P<layer>-?\d+))\.(?P<part>class|mean|patches)")
 _TRANSFORM = "evaluation"
@@ -153,11 +153,9 @@ def _compute(
         shapes.update({reading: vector.shape[1:] for reading, vector in vectors.items()})
         return torch.cat([vector.flatten(1).float() for vector in vectors.values()], dim=1)
 
-    training = model.training
-    model.eval()
     device = next(model.parameters()).device
-    flat = map_images(compute, dataset, model.preprocess, device=device, batch_size=batch_size, progress=progress)
-    model.train(training)
+    with evaluating(model):
+        flat = map_images(compute, dataset, model.preprocess, device=device, batch_size=batch_size, progress=progress)
     shapes = _shapes_of_all(shapes)
     ends = np.cumsum([shapes[reading].numel() for reading in readings])[:-1]
     parts = np.split(flat, ends, axis=1)

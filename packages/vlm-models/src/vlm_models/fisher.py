@@ -17,6 +17,7 @@ from vlm_data.loading import evaluation_batches
 from vlm_data.progress import Progress, silent
 from vlm_models.classifier import Classifier
 from vlm_models.errors import reason
+from vlm_models.interface import evaluating
 
 GRADIENT_MEMORY = 2**30
 """Bytes that the gradients of all examples of one chunk may take."""
@@ -77,20 +78,16 @@ def fisher_information(
         raise CallError(f"{dataset.name} ({dataset.split}) has no images; expected at least one.")
     device = next(model.parameters()).device
     draws = torch.rand(len(dataset), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    was_training = model.training
-    model.eval()
     gradients = SquaredGradients(model, memory)
     batches = evaluation_batches(dataset, model.encoder.preprocess, batch_size)
     total = len(range(0, len(dataset), batch_size))
-    try:
+    with evaluating(model):
         for done, batch in enumerate(batches, start=1):
             images = batch.images.to(device)
             with torch.no_grad():
                 labels = _drawn(model(images), draws[batch.indices.cpu()])
             gradients.add(images, labels)
             progress(f"Fisher information on {dataset.name} ({dataset.split})", done, total)
-    finally:
-        model.train(was_training)
     return gradients.mean()
 
 

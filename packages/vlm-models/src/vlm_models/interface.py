@@ -1,5 +1,6 @@
 """What every model offers, whatever library its towers come from."""
 
+import contextlib
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -240,6 +241,26 @@ class GenerativeModel(nn.Module, ABC):
 def parameter_count(module: nn.Module) -> int:
     """Return the number of scalar parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Keep a model in evaluation mode while the block runs; afterwards, also after an error, it is in the mode it was.
+
+    Example:
+        >>> model = nn.Dropout().train()
+        >>> with evaluating(model):
+        ...     model.training
+        False
+        >>> model.training
+        True
+    """
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 def freeze(parameters: Iterable[nn.Parameter]) -> None:

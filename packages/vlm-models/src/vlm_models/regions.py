@@ -22,7 +22,7 @@ from vlm_data.transforms import transform_boxes
 from vlm_models.capabilities import require
 from vlm_models.features import extract_features
 from vlm_models.inference import EVALUATION_BATCH, map_batches
-from vlm_models.interface import DualEncoder
+from vlm_models.interface import DualEncoder, evaluating
 
 Pool = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(maps (n, c, h, w), image of each box (k,), boxes (k, 4) in cells of the map) -> features (k, d)."""
@@ -176,9 +176,6 @@ def _pooled_regions(
         features[~visible] = torch.nan
         return torch.from_numpy(np.concatenate(found)), features
 
-    training = model.training
-    model.eval()
     device = next(model.parameters()).device
-    result = map_batches(compute, images, model.preprocess, device=device, batch_size=batch_size, progress=progress)
-    model.train(training)
-    return result
+    with evaluating(model):
+        return map_batches(compute, images, model.preprocess, device=device, batch_size=batch_size, progress=progress)

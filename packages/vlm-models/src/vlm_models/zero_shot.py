@@ -11,7 +11,7 @@ from vlm_data.errors import CallError
 from vlm_data.text import prompts
 from vlm_models.catalog import load_model
 from vlm_models.classifier import ZERO_SHOT, Classifier, LinearHead, unnamed_classes
-from vlm_models.interface import DualEncoder
+from vlm_models.interface import DualEncoder, evaluating
 
 _TEXT_BATCH = 512
 
@@ -52,10 +52,8 @@ def zero_shot_head(model: DualEncoder, class_names: Sequence[str], templates: Se
         raise CallError("no class names were given; a zero-shot head needs at least one.")
     device = next(model.parameters()).device
     tokens = model.tokenize([text for texts in prompts(class_names, templates) for text in texts])
-    was_training = model.training
-    model.eval()
-    features = torch.cat([model.encode_text(part.to(device)).float() for part in tokens.split(_TEXT_BATCH)])
-    model.train(was_training)
+    with evaluating(model):
+        features = torch.cat([model.encode_text(part.to(device)).float() for part in tokens.split(_TEXT_BATCH)])
     weight = head_weights(features.view(len(class_names), len(templates), -1), model.logit_scale)
     bias = None if model.logit_bias is None else model.logit_bias.detach().float().expand(len(class_names))
     return LinearHead(weight, bias)

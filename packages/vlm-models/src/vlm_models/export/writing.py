@@ -22,7 +22,7 @@ from vlm_models.errors import VlmModelsError, reason
 from vlm_models.export.huggingface import PROBES, HuggingFaceParts, huggingface_parts
 from vlm_models.export.open_clip import open_clip_parts
 from vlm_models.hub import quiet_transformers
-from vlm_models.interface import DualEncoder
+from vlm_models.interface import DualEncoder, evaluating
 
 _TOLERANCE = 1e-4
 """Of unit features; two libraries sum in other orders, which makes a tenth of it."""
@@ -151,10 +151,8 @@ def _compare(
     """Raise unless a library gives the same features as the encoder, on random pixels and `PROBES`."""
     size = encoder.preprocess.size
     pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-    was_training = encoder.training
-    encoder.eval()
-    own = encoder.encode_image(pixels), encoder.encode_text(encoder.tokenize(PROBES))
-    encoder.train(was_training)
+    with evaluating(encoder):
+        own = encoder.encode_image(pixels), encoder.encode_text(encoder.tokenize(PROBES))
     gaps = []
     for ours, theirs in zip(own, (encode_image(pixels), texts), strict=True):
         gaps.append(float((functional.normalize(ours, dim=-1) - functional.normalize(theirs, dim=-1)).abs().max()))
