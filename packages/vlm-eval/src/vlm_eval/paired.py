@@ -14,6 +14,7 @@ from vlm_data.errors import CallError
 from vlm_data.files import text_hash
 from vlm_data.tables import Predictions
 from vlm_eval.changes import Change, GroupBootstrap, Metric, change, group_bootstrap, outcomes
+from vlm_eval.intervals import Outcomes
 from vlm_eval.report.run_files import RunFiles, read_run
 
 RESAMPLES = 2000
@@ -167,15 +168,16 @@ def compare_groups(first: RunGroup, second: RunGroup, *, resamples: int = RESAMP
         )
     for data in shared:
         _check_images(data, [*before[data], *after[data]])
+    # once: a data set counts in its own line and in two means
+    sides = [{data: [outcomes(table) for table in tables[data]] for data in shared} for tables in (before, after)]
+    seeds = len(first.runs), len(second.runs)
     tests = []
     for name, group, shifts in _entries({data: before[data][0].meta for data in shared}):
-        start, end = (_side(tables, shifts, resamples) for tables in (before, after))
-        p_value = None
-        if len(shifts) == len(shifts[0]) == len(before[shifts[0][0]]) == len(after[shifts[0][0]]) == 1:
-            pair = [outcomes(tables[shifts[0][0]][0]).correct for tables in (before, after)]
-            p_value = mcnemar(*pair)[2]
-        seeds = len(first.runs), len(second.runs)
-        n = len(outcomes(before[shifts[0][0]][0]).ids)
+        start, end = (_side(side, shifts, resamples) for side in sides)
+        one, other = (side[shifts[0][0]][0] for side in sides)
+        single = len(shifts) == len(shifts[0]) == 1 and seeds == (1, 1)
+        p_value = mcnemar(one.correct, other.correct)[2] if single else None
+        n = len(one.ids)
         accuracy, ece = change(start, end, "accuracy"), change(start, end, "ece")
         tests.append(PairedTest(name, group, n, seeds, accuracy, ece, p_value))
     return tests
@@ -209,14 +211,11 @@ def _entries(metas: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, lis
     return [*found, ("mean of all shifts", "", several)] if len(several) > 1 else found
 
 
-def _side(
-    tables: Mapping[str, Sequence[Predictions]], shifts: Sequence[Sequence[str]], resamples: int
-) -> GroupBootstrap:
+def _side(side: Mapping[str, Sequence[Outcomes]], shifts: Sequence[Sequence[str]], resamples: int) -> GroupBootstrap:
     """Return the bootstrap of one side of a line, over images and seeds."""
-    seeds = range(len(tables[shifts[0][0]]))
     found = [
-        group_bootstrap([[outcomes(tables[data][seed]) for data in members] for members in shifts], resamples=resamples)
-        for seed in seeds
+        group_bootstrap([[side[data][seed] for data in members] for members in shifts], resamples=resamples)
+        for seed in range(len(side[shifts[0][0]]))
     ]
     return _over_seeds([one for one in found if one is not None])
 

@@ -97,11 +97,12 @@ def _finish(points: "list[Point]", out: Path, console: Console) -> None:
     from vlm_eval.evaluation import read_verdict
     from vlm_eval.seeds import as_csv, main_columns, seed_scores
     from vlm_finetune import open_run
+    from vlm_finetune.run import DONE
 
     groups: dict[str, list[Path]] = {}
     for point in points:
         groups.setdefault(point.name.rpartition("-seed")[0] or "all", []).append(out / point.name)
-    done = {name: [run for path in paths if (run := _finished(path))] for name, paths in groups.items()}
+    done = {name: [path for path in paths if (path / DONE).exists()] for name, paths in groups.items()}
     missing = sum(len(paths) for paths in groups.values()) - sum(len(runs) for runs in done.values())
     scores: list[SeedScore] = []
     shown: list[str] = []
@@ -122,10 +123,6 @@ def _finish(points: "list[Point]", out: Path, console: Console) -> None:
     if missing:
         console.text(f"{missing} runs of other jobs are not finished yet; give the command again when they are.")
     console.text(f"table {out / 'table.csv'}")
-
-
-def _finished(path: Path) -> Path | None:
-    return path if (path / "DONE").exists() else None
 
 
 def _show(scores: "list[SeedScore]", shown: list[str], console: Console) -> None:
