@@ -7,59 +7,23 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from safetensors.torch import load_file
-from torch import nn
-from torch.nn import functional
 
+from specimens.wise import published
 from vlm_data import load_benchmark
 from vlm_data.benchmark import EvaluationSet
 from vlm_data.dataset import ArrayDataset
 from vlm_data.errors import CallError
-from vlm_data.preprocess import Preprocess
 from vlm_data.tables import Predictions
 from vlm_eval import predict
 from vlm_eval.sweep import Interpolation, evaluate_interpolations, table_name
 from vlm_models import load_encoder
 from vlm_models.checkpoint import weights_hash
-from vlm_models.classifier import LINEAR, ZERO_SHOT, Classifier, LinearHead
+from vlm_models.classifier import LINEAR, ZERO_SHOT
 from vlm_models.errors import CheckpointError
-from vlm_models.interface import DualEncoder
 from vlm_models.zero_shot import zero_shot_classifier, zero_shot_head
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "wise"
 ALPHAS = (0.0, 0.3, 0.5, 1.0)
-
-
-class Published(DualEncoder):
-    """The image encoder of the golden data: flatten, fc1, ReLU, LayerNorm, fc2."""
-
-    def __init__(self):
-        super().__init__()
-        self.tower = nn.ModuleDict({"fc1": nn.Linear(108, 24), "ln": nn.LayerNorm(24), "fc2": nn.Linear(24, 16)})
-        self.spec, self.architecture, self.preprocess, self.embedding_dim = "published", {}, Preprocess(6), 16
-
-    def encode_image(self, images):
-        hidden = functional.relu(self.tower["fc1"](images.flatten(1)))
-        return self.tower["fc2"](self.tower["ln"](hidden))
-
-    def image_tower(self):
-        return self.tower
-
-    def encode_text(self, tokens):
-        raise NotImplementedError
-
-    tokenize = logit_scale = encode_text
-
-
-def published(group):
-    weights = load_file(GOLDEN / "weights.safetensors")
-    own = {name.removeprefix(f"{group}/"): tensor for name, tensor in weights.items() if name.startswith(f"{group}/")}
-    encoder = Published()
-    encoder.tower.load_state_dict(
-        {name.removeprefix("image_encoder."): t for name, t in own.items() if name.startswith("image_encoder.")}
-    )
-    head = LinearHead(own["classification_head.weight"], own["classification_head.bias"])
-    return Classifier(encoder, head, LINEAR, [str(i) for i in range(10)], ["{c}"])
 
 
 @pytest.mark.parametrize("name", ["ref", "shift"])

@@ -7,58 +7,36 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
+from specimens.wise import Published, published
 from vlm_data import load_benchmark
 from vlm_data.errors import CallError
 from vlm_data.loading import evaluation_batches
-from vlm_data.preprocess import Preprocess
 from vlm_models import load_encoder
-from vlm_models.classifier import LINEAR, Classifier, LinearHead
 from vlm_models.fisher import SquaredGradients, fisher_information
-from vlm_models.interface import DualEncoder, freeze
+from vlm_models.interface import freeze
 from vlm_models.weight_space import fisher_merge
 from vlm_models.zero_shot import zero_shot_classifier
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "wise"
 
 
-class Published(DualEncoder):
-    """The image encoder of the golden data: flatten, fc1, ReLU, LayerNorm, fc2."""
+class PartlyUsed(Published):
+    """The golden encoder, with a layer that no output depends on."""
 
     def __init__(self):
         super().__init__()
-        self.tower = nn.ModuleDict({"fc1": nn.Linear(108, 24), "ln": nn.LayerNorm(24), "fc2": nn.Linear(24, 16)})
         self.unused = nn.Linear(2, 2)
-        self.spec, self.architecture, self.preprocess, self.embedding_dim = "published", {}, Preprocess(6), 16
-
-    def encode_image(self, images):
-        hidden = functional.relu(self.tower["fc1"](images.flatten(1)))
-        return self.tower["fc2"](self.tower["ln"](hidden))
-
-    def image_tower(self):
-        return self.tower
-
-    def encode_text(self, tokens):
-        raise NotImplementedError
-
-    tokenize = logit_scale = encode_text
 
 
-class Deciding(Published):
+class Deciding(PartlyUsed):
     """The same, but it looks at the values, which `vmap` cannot."""
 
     def encode_image(self, images):
         return super().encode_image(images) if float(images.sum()) < 1e9 else images
 
 
-def published(group, kind=Published):
-    weights = load_file(GOLDEN / "weights.safetensors")
-    own = {name.removeprefix(f"{group}/"): tensor for name, tensor in weights.items() if name.startswith(f"{group}/")}
-    encoder = kind()
-    encoder.tower.load_state_dict(
-        {name.removeprefix("image_encoder."): t for name, t in own.items() if name.startswith("image_encoder.")}
-    )
-    head = LinearHead(own["classification_head.weight"], own["classification_head.bias"])
-    return Classifier(encoder, head, LINEAR, [str(i) for i in range(10)], ["{c}"]).eval()
+def evaluated(group, kind=PartlyUsed):
+    return published(group, kind).eval()
 
 
 def examples():
@@ -82,7 +60,7 @@ def assert_published(found, number):
 @pytest.mark.parametrize("memory", [1, 30_000, 2**30])
 def test_published_information(number, kind, memory):
     images, labels = examples()
-    gradients = SquaredGradients(published(f"theta{number}", kind), memory)
+    gradients = SquaredGradients(evaluated(f"theta{number}", kind), memory)
     gradients.add(images[:5], labels[number, :5])
     gradients.add(images[5:], labels[number, 5:])
     found = gradients.mean()
