@@ -76,6 +76,12 @@ def write_table(path: Path) -> Path:
     return path
 
 
+def write_points(path: Path) -> Path:
+    """Write a list of two runs for a sweep."""
+    path.write_text("method.name,training.lr\nflyp,1e-3\nfull,\n")
+    return path
+
+
 def write_clip(path: Path) -> Path:
     """Write a small random CLIP as OpenAI saves its state."""
     text = open_clip.CLIPTextCfg(context_length=8, vocab_size=49408, width=64, heads=1, layers=1)
@@ -102,11 +108,12 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def made_workplace(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
-    """A folder with `photos`, a table of them, `ViT-B-32.pt` and a small finished run, made by the command line."""
+    """A folder with `photos`, a table of them, `ViT-B-32.pt`, `points.csv` and a small run, all made by commands."""
     folder = tmp_path_factory.mktemp("workplace")
     write_photos(folder / "photos", per_class=20)
     write_table(folder / "photos" / "table.csv")
     write_clip(folder / "ViT-B-32.pt")
+    write_points(folder / "points.csv")
     with contextlib.chdir(folder):
         answer = call("finetune", *SMALL, "--json")
     assert answer.code == 0, answer.err

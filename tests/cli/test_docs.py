@@ -44,6 +44,7 @@ def test_there_is_a_page_for_the_main_job():
 def test_the_commands_of_a_page_run(vlm, made_workplace, tmp_path, page):
     _write_published_files(tmp_path)
     photos = made_workplace[0] / "photos"
+    (tmp_path / "points.csv").symlink_to(made_workplace[0] / "points.csv")
     (tmp_path / "photos").symlink_to(photos)
     header, *rows = (photos / "table.csv").read_text().splitlines()
     (tmp_path / "pairs.csv").write_text("\n".join([header, *[f"photos/{row}" for row in rows]]) + "\n")

@@ -40,12 +40,28 @@ def test_dry_run_numbers_the_runs(vlm):
     assert not Path("runs").exists()
 
 
+def test_a_list_names_its_runs_and_leaves_the_rest_to_their_recipes(vlm):
+    Path("points.toml").write_text('[[point]]\nmethod.name = "flyp"\n[[point]]\nname = "own"\ntraining.lr = 1e-2\n')
+    call = ("sweep", "--points", "points.toml", "--seeds", "0,1", *SMALL, "--out", "runs")
+    document = vlm(*call, "--dry-run", "--json").document
+    assert [run["run"] for run in document["runs"]] == [
+        "runs/flyp-seed0", "runs/flyp-seed1", "runs/own-seed0", "runs/own-seed1",
+    ]  # fmt: skip
+    assert document["runs"][2]["settings"] == ["training.lr=1e-2"]
+    Path("points.toml").write_text("[[point]]\ntraining.rate = 1\n")
+    assert "rate=1-seed0 cannot be run: --set and flags" in vlm(*call).paragraph
+    Path("points.toml").write_text("[[points]]\ntraining.lr = 1\n")
+    assert "nothing but tables [[point]]" in vlm(*call).paragraph and not Path("runs").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--grid", "training.rate=1,2"), "table [training] has no key 'rate'"),
         (("--grid", "training.lr=1,-1"), "expected more than 0"),
         (("--seeds", "a"), "no list of whole numbers"),
+        (("--grid", "method.name=full,flyp", "--method", "flyp"), "method.name is varied, and has a flag"),
+        (("--points", "missing.csv"), "cannot read missing.csv"),
         (("--job", "3/2"), "is no job of an array"),
     ],
 )

@@ -17,11 +17,19 @@ if TYPE_CHECKING:
 EPILOG = options.examples(
     "vlm sweep --grid method.name=full,flyp --seeds 0,1 --out runs/methods",
     "vlm sweep --method flyp --grid training.lr=1e-3,2e-3 --job 1/2 --out runs/rates",
+    "vlm sweep --points points.csv --seeds 0,1 --dry-run --out runs/list",
 )
 
 
 @click.command(cls=rich_click.RichCommand, epilog=EPILOG)
 @click.option("--grid", "axes", multiple=True, metavar="TABLE.KEY=V,V", help="Vary a setting; may be repeated.")
+@click.option(
+    "--points",
+    "list_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="List of runs: a CSV with columns TABLE.KEY, or a TOML file of [[point]] tables.",
+)
 @click.option("--seeds", default="0", show_default=True, help="Seeds of the training, separated by commas.")
 @click.option("--recipe", help="Shipped recipe or TOML file.  [default: the one for model, data and method]")
 @click.option("--set", "assignments", multiple=True, metavar="TABLE.KEY=VALUE", help="A setting of all runs.")
@@ -37,6 +45,7 @@ EPILOG = options.examples(
 @options.output_options
 def command(
     axes: tuple[str, ...],
+    list_file: Path | None,
     seeds: str,
     recipe: str | None,
     assignments: tuple[str, ...],
@@ -53,26 +62,21 @@ def command(
     verbose: bool,
     debug: bool,
 ) -> None:
-    """Run a recipe with every combination of some settings and every seed.
+    """Run a recipe with every combination of some settings, or with a list of them, and every seed.
 
     Every run gets a folder of its own in --out; finished ones are not repeated, unfinished ones go on, so the same
     command may be given again, or in several jobs with --job. At the end stands one table over all runs that are there,
     mean and standard deviation over seeds; table.csv has every data set.
     """
     console = Console(as_json, verbose)
-    from vlm_finetune.grid import grid, share_of_job
-    from vlm_finetune.recipe_files import resolve
+    from vlm_finetune.grid import grid, resolve_points, share_of_job
+    from vlm_finetune.point_list import read_points
 
-    points = grid(axes, _seeds(seeds))
+    points = grid(axes, _seeds(seeds), read_points(list_file) if list_file else ())
     flags = {"model": {"spec": model}, "data": {"name": data, "limit": limit}}
     flags |= {"method": {"name": method}, "training": {"epochs": epochs}}
     given = {table: {k: v for k, v in keys.items() if v is not None} for table, keys in flags.items()}
-    recipes = {  # all are checked before the first begins
-        point.name: resolve(
-            recipe, (*assignments, *point.assignments), given | {"training": given["training"] | {"seed": point.seed}}
-        )
-        for point in points
-    }
+    recipes = resolve_points(points, recipe, assignments, given)  # all are checked before the first begins
     share = share_of_job(points, job) if job else points
     if dry_run:
         console.document({"runs": [{"run": str(out / point.name), "settings": point.assignments} for point in share]})
@@ -101,7 +105,7 @@ def _finish(points: "list[Point]", out: Path, console: Console) -> None:
 
     groups: dict[str, list[Path]] = {}
     for point in points:
-        groups.setdefault(point.name.rpartition("-seed")[0] or "all", []).append(out / point.name)
+        groups.setdefault(point.group, []).append(out / point.name)
     done = {name: [path for path in paths if (path / DONE).exists()] for name, paths in groups.items()}
     missing = sum(len(paths) for paths in groups.values()) - sum(len(runs) for runs in done.values())
     scores: list[SeedScore] = []
