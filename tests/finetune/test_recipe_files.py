@@ -6,7 +6,8 @@ import pytest
 from vlm_data.errors import CallError
 from vlm_finetune.errors import RecipeError
 from vlm_finetune.recipe import METHODS, LoraSettings, ModelSettings, parse
-from vlm_finetune.recipe_files import copy_recipe, recipe_names, recipe_tables, recipe_text, resolve
+from vlm_finetune.recipe_files import copy_recipe, recipe_chain, recipe_names, recipe_tables, recipe_text, resolve
+from vlm_finetune.recipe_listing import list_recipes
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -20,9 +21,19 @@ class TestShippedRecipes:
         published = not name.startswith("digits-")
         assert bool(re.search(r"\(\w+ et al\. \d{4}", source)) is published
 
-    def test_it_is_the_recipe_of_the_method_in_its_name(self, name):
+    def test_its_name_tells_data_and_method(self, name):
         recipe = resolve(name)
-        assert name.removeprefix("digits-") == recipe.method + ("-lora" if recipe.lora.rank else "")
+        data = "" if recipe.data.name == "digits" and not name.startswith("digits-") else f"{recipe.data.name}-"
+        method = "wise-ft" if name.startswith("imagenet-wise-ft") else recipe.method
+        size = {
+            "tiny": "",
+            "openclip:ViT-B-16/openai": "",
+            "openclip:ViT-B-32/openai": "-b32",
+            "openclip:ViT-L-14/openai": "-l14",
+            "openclip:ViT-L-14-336/openai": "-l14-336",
+            "openclip:RN50/openai": "-rn50",
+        }[recipe.model.spec]
+        assert name == data + method + size + ("-lora" if recipe.lora.rank else "")
 
     def test_a_copy_of_it_is_the_same_recipe(self, name, tmp_path):
         copy_recipe(name, tmp_path / "own.toml")
@@ -37,6 +48,82 @@ class TestShippedRecipes:
 def test_every_method_has_a_published_and_a_digits_recipe(method):
     assert {method, f"digits-{method}"} <= set(recipe_names())
     assert resolve(flags={"method": {"name": method}}) == resolve(f"digits-{method}")
+
+
+class TestPublishedRuns:
+    @pytest.mark.parametrize("size", ["", "-b32", "-l14"])
+    @pytest.mark.parametrize("method", ["full", "lp-ft", "flyp", "carot", "wise-ft"])
+    def test_there_is_one_for_every_method_and_size_on_imagenet(self, method, size):
+        recipe = resolve(f"imagenet-{method}{size}")
+        assert recipe.data.name == "imagenet"
+        assert recipe.training.batch_size == (224 if (method, size) == ("flyp", "-l14") else 512)
+        assert recipe.training.warmup_steps(25_030) == 500
+
+    @pytest.mark.parametrize("name", [name for name in recipe_names() if resolve(name).data.name != "digits"])
+    def test_every_value_that_is_not_inherited_tells_where_it_comes_from(self, name):
+        text = recipe_text(name)
+        told = re.findall(r"^(?!extends|source|name|spec|alphas|\[|#)\w+ = .*$", text, flags=re.MULTILINE)
+        untold = [line for line in told if "#" not in line]
+        assert len(untold) <= 2, untold  # a comment may stand for two lines: beta2, min_lr
+
+    def test_wise_ft_is_full_fine_tuning_with_the_weights_of_the_paper(self):
+        full, wise = resolve("imagenet-full"), resolve("imagenet-wise-ft")
+        assert full.training == wise.training and len(wise.evaluation.alphas) == 21
+        assert dataclasses.replace(wise, evaluation=full.evaluation, source=full.source) == full
+
+    def test_model_data_and_method_find_it(self):
+        flags = {"data": {"name": "imagenet"}, "method": {"name": "flyp"}}
+        small = {**flags, "model": {"spec": "openclip:ViT-B-16/openai"}}
+        large = {**flags, "model": {"spec": "openclip:ViT-L-14/openai"}}
+        assert resolve(flags=small) == resolve("imagenet-flyp")
+        assert resolve(flags=large) == resolve("imagenet-flyp-l14")
+        assert resolve(flags=flags).training == resolve("flyp").training  # of another model nothing is published
+
+    def test_few_shot_recipes_take_all_images_of_both_classes_at_once(self):
+        assert {resolve(f"{data}-flyp").training.warmup for data in ("sst2", "patchcamelyon")} == {0.0}
+
+
+class TestExtending:
+    def test_a_file_of_the_users_own_takes_up_a_shipped_recipe(self, tmp_path):
+        path = tmp_path / "own.toml"
+        path.write_text('extends = "imagenet-carot-l14"\n[training]\nbatch_size = 256\n')
+        theirs, own = resolve("imagenet-carot-l14"), resolve(str(path))
+        assert own.training == dataclasses.replace(theirs.training, batch_size=256)
+        assert (own.model, own.method_settings, own.source) == (theirs.model, theirs.method_settings, theirs.source)
+
+    def test_another_method_brings_its_own_settings(self, tmp_path):
+        path = tmp_path / "own.toml"
+        path.write_text('extends = "imagenet-carot"\n[method]\nname = "flyp"\n')
+        assert resolve(str(path)).method_settings == METHODS.load("flyp").Config()
+
+    @pytest.mark.parametrize("base", ['"imagenet-karot"', '["carot"]', "3", '""'])
+    def test_what_is_no_recipe_is_told(self, tmp_path, base):
+        path = tmp_path / "own.toml"
+        path.write_text(f"extends = {base}\n")
+        with pytest.raises(RecipeError, match=r"own\.toml: it extends .* expected the name of another shipped recipe"):
+            resolve(str(path))
+        assert recipe_chain("imagenet-flyp-l14") == ["imagenet-flyp-l14", "imagenet-flyp"]
+
+
+class TestListing:
+    def test_it_lists_every_recipe_once(self):
+        assert sorted(found.name for found in list_recipes()) == recipe_names()
+
+    def test_filters_narrow_it(self):
+        found = list_recipes("ft", "image*", "*ViT-L*")
+        assert {entry.name for entry in found} == {
+            "imagenet-full-l14",
+            "imagenet-full-l14-336",
+            "imagenet-wise-ft-l14",
+            "imagenet-wise-ft-l14-336",
+        }
+        assert {entry.data for entry in list_recipes(data="any")} == {"any"}
+
+    def test_what_no_recipe_is_for_is_told(self):
+        with pytest.raises(CallError, match=r"unknown data 'imagent'\. Did you mean 'imagenet'"):
+            list_recipes(data="imagent")
+        with pytest.raises(CallError, match=r"unknown method 'karot'\. Did you mean 'carot'"):
+            list_recipes("karot")
 
 
 class TestDefaultRecipe:

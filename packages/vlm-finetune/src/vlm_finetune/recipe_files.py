@@ -38,7 +38,7 @@ def recipe_text(name: str) -> str:
 
 
 def recipe_tables(name: str) -> dict[str, Any]:
-    """Return the tables of a shipped recipe, without the defaults of what it does not say.
+    """Return the tables of a shipped recipe and of those it extends, without the defaults of what none of them says.
 
     Raises:
         CallError: for an unknown name; the nearest is offered.
@@ -46,8 +46,49 @@ def recipe_tables(name: str) -> dict[str, Any]:
     Example:
         >>> recipe_tables("carot")["method"]["name"]
         'carot'
+        >>> recipe_tables("imagenet-flyp-l14")["training"]["lr"], recipe_tables("imagenet-flyp")["training"]["lr"]
+        (1e-05, 1e-05)
     """
-    return tomllib.loads(recipe_text(name))
+    return extended(tomllib.loads(recipe_text(name)), name)
+
+
+def extended(tables: Tables, origin: str) -> dict[str, Any]:
+    """Return the tables of a recipe on top of those of the shipped recipe that its key `extends` names.
+
+    Args:
+        tables: as written; without `extends` they are returned as they are.
+        origin: file name for messages.
+
+    Raises:
+        RecipeError: if `extends` names no shipped recipe, or the recipe itself.
+
+    Example:
+        >>> own = extended({"extends": "flyp", "training": {"epochs": 3}}, "own.toml")
+        >>> own["training"]["epochs"], own["training"]["lr"], "extends" in own
+        (3, 1e-05, False)
+    """
+    own = {key: content for key, content in tables.items() if key != "extends"}
+    if "extends" not in tables:
+        return own
+    base = tables["extends"]
+    if base == origin or base not in recipe_names():
+        guess = f" {unknown_name('recipe', str(base), recipe_names())}" if base != origin else ""
+        raise RecipeError(
+            f"{origin}: it extends {base!r}; expected the name of another shipped recipe, see `vlm recipes ls`.{guess}"
+        )
+    below = recipe_tables(base)
+    return _merge(_without_other_method(below, own), own)
+
+
+def recipe_chain(name: str) -> list[str]:
+    """Return a shipped recipe and those it extends, nearest first.
+
+    Example:
+        >>> recipe_chain("imagenet-wise-ft-b32")
+        ['imagenet-wise-ft-b32', 'imagenet-wise-ft', 'imagenet-full']
+    """
+    base = tomllib.loads(recipe_text(name)).get("extends")
+    return [name, *(recipe_chain(base) if base else [])]
 
 
 def copy_recipe(name: str, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
@@ -74,8 +115,9 @@ def copy_recipe(name: str, path: str | os.PathLike[str], overwrite: bool = False
 def resolve(recipe: str | None = None, assignments: Sequence[str] = (), flags: Tables | None = None) -> Recipe:
     """Return the recipe of a call: defaults < recipe < assignments < flags.
 
-    Without `recipe` the shipped recipe `DATA-METHOD` is taken if there is one for this model, else `METHOD`; so the
-    same method starts from settings that suit model and data. With adapters `METHOD-lora` comes before `METHOD`.
+    Without `recipe` the shipped recipe `DATA-METHOD` or `DATA-METHOD-SIZE` is taken if there is one for this model,
+    else `METHOD`; so the same method starts from settings that suit model and data. With adapters `METHOD-lora` comes
+    before `METHOD`.
 
     Args:
         recipe: name of a shipped recipe, or path of a TOML file (for example `recipe.toml` of a run).
@@ -93,7 +135,7 @@ def resolve(recipe: str | None = None, assignments: Sequence[str] = (), flags: T
     if recipe is None:
         recipe = _default_name(own)
     is_file = recipe.endswith(".toml") or Path(recipe).is_file()
-    base = load_recipe(Path(recipe)) if is_file else recipe_tables(recipe)
+    base = extended(load_recipe(Path(recipe)), recipe) if is_file else recipe_tables(recipe)
     parse(base, recipe)  # so that a fault is looked for where it is: in the recipe, or in what was said beside it
     return parse(_merge(_without_other_method(base, own), own), f"--set and flags, with the recipe {recipe}")
 
@@ -102,10 +144,11 @@ def _default_name(own: Tables) -> str:
     method = METHODS.canonical(own.get("method", {}).get("name", "full"))
     wanted = (own.get("model", {}).get("spec", "tiny"), own.get("data", {}).get("name", "digits"))
     special = f"{wanted[1]}-{method}"
-    if special in recipe_names():
-        shipped = parse(recipe_tables(special))
-        if (shipped.model.spec, shipped.data.name) == wanted:
-            return special
+    for name in recipe_names():
+        if name == special or name.startswith(f"{special}-"):
+            shipped = parse(recipe_tables(name))
+            if (shipped.model.spec, shipped.data.name, shipped.method) == (*wanted, method):
+                return name
     if own.get("lora", {}).get("rank") and f"{method}-lora" in recipe_names():
         return f"{method}-lora"
     if method not in recipe_names():

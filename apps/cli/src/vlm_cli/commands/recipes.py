@@ -13,8 +13,8 @@ EPILOG = options.examples(
     "vlm recipes copy carot my-carot.toml",
 )
 LS_EPILOG = options.examples(
-    "vlm recipes ls",
-    "vlm recipes ls --json",
+    "vlm recipes ls --method carot",
+    "vlm recipes ls --data imagenet --json",
 )
 SHOW_EPILOG = options.examples(
     "vlm recipes show digits-full",
@@ -32,18 +32,19 @@ def command() -> None:
 
 
 @command.command(cls=rich_click.RichCommand, epilog=LS_EPILOG)
+@click.option("--method", help="Only recipes of this method.")
+@click.option("--data", help="Only recipes for this benchmark; * and ? stand for any text, any for other data.")
+@click.option("--model", help="Only recipes for this model spec; * and ? stand for any text.")
 @options.output_options
-def ls(as_json: bool, verbose: bool, debug: bool) -> None:
-    """List the shipped recipes with their method and where their values come from."""
-    from vlm_finetune.recipe_files import recipe_names, recipe_tables
+def ls(method: str | None, data: str | None, model: str | None, as_json: bool, verbose: bool, debug: bool) -> None:
+    """List the shipped recipes by data set, with method, model and where their values come from."""
+    from vlm_finetune.recipe_listing import list_recipes
 
     console = Console(as_json, verbose)
-    tables = {name: recipe_tables(name) for name in recipe_names()}
-    listed = [
-        {"name": name, "method": found["method"]["name"], "source": found["source"]} for name, found in tables.items()
-    ]
-    console.document({"recipes": listed})
-    console.listing(("--recipe", "method", "source"), [tuple(row.values()) for row in listed])
+    listed = list_recipes(method, data, model)
+    console.document({"recipes": [found.facts() for found in listed]})
+    lines = [(found.name, found.method, found.data, found.model, found.citation) for found in listed]
+    console.listing(("--recipe", "method", "data", "model", "settings from"), lines)
 
 
 @command.command(cls=rich_click.RichCommand, epilog=SHOW_EPILOG)
@@ -51,12 +52,12 @@ def ls(as_json: bool, verbose: bool, debug: bool) -> None:
 @options.output_options
 def show(name: str, as_json: bool, verbose: bool, debug: bool) -> None:
     """Print a shipped recipe as it is written; what it does not say takes the default."""
-    from vlm_finetune.recipe_files import recipe_tables, recipe_text
+    from vlm_finetune.recipe_files import recipe_chain, recipe_tables, recipe_text
 
     console = Console(as_json, verbose)
-    text = recipe_text(name)
     console.document({"name": name, "recipe": recipe_tables(name)})
-    console.text(text.rstrip("\n"))
+    for position, part in enumerate(recipe_chain(name)):
+        console.text((f"\n# {part}, which it extends\n" if position else "") + recipe_text(part).rstrip("\n"))
 
 
 @command.command(cls=rich_click.RichCommand, epilog=COPY_EPILOG)
