@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
+from specimens.wise import published
 from vlm_finetune.ema import EmaTeacher, MomentumSchedule
 from vlm_finetune.losses import (
     classification,
@@ -148,3 +150,29 @@ def test_the_stored_recipe_is_told_twice_alike():
         "epochs": "epochs",
     }
     assert {short: recipe[short] for short in names} == {short: golden[name] for short, name in names.items()}
+
+
+def test_published_fine_tuning_of_everything():
+    golden = load_file(GOLDEN / "linear_probe" / "end_to_end.safetensors")
+    recipe = json.loads((GOLDEN / "linear_probe" / "hyperparameters.json").read_text())
+    model = published("theta0").train()
+    names = {"encoder.tower.": "image_encoder.", "head.": "classification_head."}
+
+    def check(group, tolerance):
+        for name, parameter in model.named_parameters():
+            start = next(start for start in names if name.startswith(start))
+            expected = golden[f"{group}/{names[start]}{name.removeprefix(start)}"]
+            torch.testing.assert_close(parameter.detach(), expected, rtol=0, atol=tolerance)
+
+    check("init", 0)
+    optimizer = adamw(model, recipe["lr"], recipe["wd"])
+    for epoch in range(recipe["epochs"]):  # one step each: the batch is the whole set
+        optimizer.param_groups[0]["lr"] = cosine(epoch, recipe["lr"], recipe["warmup_length"], recipe["epochs"])
+        optimizer.zero_grad()
+        logits = model(golden["x_train"].float())
+        classification(logits, golden["y_train"], label_smoothing=recipe["ls"]).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), recipe["gradient_clip_norm"])
+        optimizer.step()
+        if epoch + 1 in (1, 5):
+            check(f"epoch{epoch + 1}", 1e-5 if epoch == 0 else 5e-5)
+    check("final", 5e-5)

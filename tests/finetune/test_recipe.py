@@ -158,6 +158,12 @@ def test_values_out_of_range(key, value):
     [
         ("full", "label_smoothing", [-0.1, 1.1, float("nan")]),
         ("linear-probe", "label_smoothing", [1.1]),
+        ("linear-probe-lbfgs", "c_low", [0.0, float("inf")]),
+        ("linear-probe-lbfgs", "c_high", [-1.0]),
+        ("linear-probe-lbfgs", "c_count", [0]),
+        ("linear-probe-lbfgs", "max_iterations", [0]),
+        ("linear-probe-lbfgs", "tolerance", [0.0]),
+        ("linear-probe-lbfgs", "feature_norm", [-1.0, float("nan")]),
         ("flyp", "label_smoothing", [-0.1]),
         ("flyp", "targets", ["labels", ""]),
         ("l2-to-start", "coefficient", [-0.1, float("inf")]),
@@ -192,9 +198,9 @@ def test_settings_of_methods_out_of_range(method, key, values):
 @pytest.mark.parametrize("method", METHODS.names())
 def test_adapters_stand_in_for_towers_that_a_method_moves(method):
     tables = {"method": {"name": method}, "lora": {"rank": 4}}
-    if method == "linear-probe":
+    if method.startswith("linear-probe"):
         assert refused(tables) == (
-            "own.toml: lora.rank is 4, but linear-probe trains no tower that adapters could stand in for. "
+            f"own.toml: lora.rank is 4, but {method} trains no tower that adapters could stand in for. "
             "Expected 0; leave out --lora-rank, or take another --method."
         )
     else:

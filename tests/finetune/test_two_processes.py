@@ -102,7 +102,8 @@ def test_a_contrastive_training_and_an_evaluation(recipe, tmp_path, digits):
 @pytest.mark.slow
 def test_every_method(recipe, tmp_path, digits):
     recipes = {name: recipe(name, data={"augmentation": "crop"}, training=STEPS) for name in METHODS.names()}
-    recipes |= {f"{name}-in-parts": recipe(name, training=CLIPPED) for name in METHODS.names()}
+    looped = [name for name in METHODS.names() if not hasattr(METHODS.load(name), "search")]
+    recipes |= {f"{name}-in-parts": recipe(name, training=CLIPPED) for name in looped}
     recipes |= {f"{name}-lora": recipe(name, lora={"rank": 4}, training=STEPS) for name in ("full", "carot", "lp-ft")}
     targets = {f"flyp-{name}": {"targets": name} for name in TARGETS[1:]}
     recipes |= {name: recipe("flyp", training=STEPS, method=own) for name, own in targets.items()}

@@ -1,6 +1,7 @@
 """One fine-tuning from recipe to saved model."""
 
 import dataclasses
+import functools
 import math
 import os
 import shutil
@@ -18,6 +19,7 @@ from vlm_data.errors import CallError
 from vlm_data.progress import Progress, silent
 from vlm_finetune.batches import FeatureBatches, ImageBatches, TrainingBatches, micro_order
 from vlm_finetune.devices import accelerator, check_precision, process_state
+from vlm_finetune.head_search import SearchData, run_search
 from vlm_finetune.loop import Loop, diverged
 from vlm_finetune.lora import adapt
 from vlm_finetune.method import Method, Phase
@@ -30,7 +32,7 @@ from vlm_finetune.validation import Validator
 from vlm_models import load_encoder, save_model
 from vlm_models.adapters import adapter_targets
 from vlm_models.checkpoint import load_state, read_weights, write_weights
-from vlm_models.classifier import Classifier
+from vlm_models.classifier import LINEAR, Classifier
 from vlm_models.features import extract_features
 from vlm_models.interface import DualEncoder
 from vlm_models.spec import parse_spec
@@ -201,7 +203,33 @@ class Training:
             if index:
                 self.accelerator = accelerator(self.recipe.model.precision)
             self.position = Position(phase=index)
-            model = self._fit_phase(phase, model)
+            searches = hasattr(METHODS.load(phase.method), "search")
+            model = self._search_head(phase, model) if searches else self._fit_phase(phase, model)
+        return model
+
+    def _search_head(self, phase: Phase, model: Classifier) -> Classifier:
+        """Let a method that takes no step of the loop fit heads on cached features, and keep one of them."""
+        chooses_alpha = self.recipe.evaluation.choose_alpha
+        _check_alpha(self.benchmark, chooses_alpha)
+        _check_labels(phase.method, self.benchmark)
+        if chooses_alpha and getattr(phase.settings, "train_on_validation", False):
+            raise CallError(
+                "alpha cannot be chosen on validation images that the last head was fitted to; expected one or the "
+                "other: leave out method.train_on_validation, or give a fixed weight, such as --alpha 0.5."
+            )
+        data = SearchData.of(model.encoder, self.benchmark, self.progress)
+        search = functools.partial(METHODS.load(phase.method).search, phase.settings, phase.training, data)
+        path = self.run.path / RESUME / f"search-phase-{self.position.phase}.safetensors"
+        facts = {"method": phase.method, "device": str(self.accelerator.device), **self.start_facts}
+        head, count = run_search(search, path, self.log, facts, self.accelerator.is_main_process, self.progress)
+        self.accelerator.wait_for_everyone()
+        model.head.load_state_dict(head.state_dict())
+        model.head_kind = LINEAR
+        place = {"phase": 0, "epoch": 1, "step": count + 1}
+        facts, events = self.after_epoch(model, True) if self.after_epoch else ({}, [])
+        judged = data.val.judge(model.head)
+        epoch = [{"event": "epoch", **place, **judged, "best": True, **facts}] if judged else []
+        self.log.append([*epoch, *(place | event for event in events)])
         return model
 
     def _build(self, phase: Phase, model: Classifier) -> Method:
@@ -291,16 +319,25 @@ def _phases(recipe: Recipe) -> list[Phase]:
 
 
 def _check_data(method: Method, phase: Phase, benchmark: Benchmark, chooses_alpha: bool) -> None:
-    if chooses_alpha and not (benchmark.val.labels != UNLABELLED).any():
+    _check_alpha(benchmark, chooses_alpha)
+    micro_order(len(benchmark.train), phase.training)  # batches that cannot be cut or shared are refused here
+    if method.needs_labels:
+        _check_labels(phase.method, benchmark)
+
+
+def _check_alpha(benchmark: Benchmark, is_chosen: bool) -> None:
+    if is_chosen and not (benchmark.val.labels != UNLABELLED).any():
         raise CallError(
             f"alpha cannot be chosen on {benchmark.name}: none of its validation images has a label. "
             "Expected some, or a fixed weight, such as --alpha 0.5."
         )
-    micro_order(len(benchmark.train), phase.training)  # batches that cannot be cut or shared are refused here
+
+
+def _check_labels(method: str, benchmark: Benchmark) -> None:
     unlabelled = int((benchmark.train.labels == UNLABELLED).sum())
-    if method.needs_labels and unlabelled:
+    if unlabelled:
         raise CallError(
-            f"method {phase.method} needs class labels, but {unlabelled} of {len(benchmark.train)} training images of "
+            f"method {method} needs class labels, but {unlabelled} of {len(benchmark.train)} training images of "
             f"{benchmark.name} have none. Add a `label` column, or learn from captions alone: "
             "--method flyp --set method.targets=identity."
         )

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
 from torch.nn import functional
 
 from vlm_data.dataset import UNLABELLED, ImageDataset
@@ -28,13 +30,10 @@ class Validator:
 
     def score(self, classifier: Classifier, device: torch.device) -> tuple[float, float]:
         """Return (accuracy in [0, 1], mean negative log-likelihood in nats) over the labelled samples."""
-        logits = torch.from_numpy(self._logits(classifier, device)).double()
+        logits = torch.from_numpy(self._logits(classifier, device))
         labels = torch.from_numpy(self.dataset.labels)
         known = labels != UNLABELLED
-        if not known.any():
-            return 0.0, float("inf")
-        correct = logits[known].argmax(dim=1) == labels[known]
-        return correct.double().mean().item(), functional.cross_entropy(logits[known], labels[known]).item()
+        return accuracy_and_nll(logits[known], labels[known]) if known.any() else (0.0, float("inf"))
 
     def _logits(self, classifier: Classifier, device: torch.device) -> np.ndarray:
         encoder = classifier.encoder
@@ -45,3 +44,14 @@ class Validator:
             self._features = torch.from_numpy(extract_features(encoder, self.dataset)["feature"])
         with torch.inference_mode():
             return classifier.head(self._features.to(device)).float().cpu().numpy()
+
+
+def accuracy_and_nll(logits: Float[Tensor, "n c"], labels: Int64[Tensor, " n"]) -> tuple[float, float]:
+    """Return the share of rows classified rightly and their mean negative log-likelihood in nats, in double precision.
+
+    Example:
+        >>> accuracy_and_nll(torch.zeros(2, 4), torch.tensor([0, 1]))
+        (0.5, 1.386)
+    """
+    correct = logits.argmax(dim=1) == labels
+    return correct.double().mean().item(), functional.cross_entropy(logits.double(), labels).item()
