@@ -2,9 +2,12 @@
 
 import tomllib
 
+import numpy as np
 import pytest
 
-from vlm_finetune.recipe_files import recipe_names, recipe_text
+from vlm_data.files import write_text
+from vlm_data.tables import Predictions
+from vlm_finetune.recipe_files import recipe_names, recipe_text, resolve
 
 
 def test_ls_names_every_recipe_with_method_and_source(vlm):
@@ -67,3 +70,38 @@ def test_a_wrong_name_is_told(vlm, tmp_path, arguments, code, said):
     answer = vlm("recipes", *arguments)
     assert answer.code == code and said in answer.paragraph and answer.out == ""
     assert not (tmp_path / "own.toml").exists()
+
+
+def write_imagenet_run(folder):
+    """A finished run of imagenet-carot with another batch size, as far as `recipes show` reads it."""
+    write_text(folder / "recipe.toml", resolve("imagenet-carot", ["training.batch_size=256"]).to_toml())
+    (folder / "predictions").mkdir()
+    labels = np.arange(20) % 4
+    for data in ("imagenet", "imagenet/v2"):
+        logits = np.eye(4, dtype=np.float32)[labels] * 9
+        logits[:5] = 0  # three in four of these are wrong
+        meta = {"model": "fine-tuned", "data": data, "alpha": "1.0", "split": "test", "role": "id", "group": ""}
+        table = Predictions(tuple(map(str, range(20))), labels, logits, meta)
+        table.save(folder / "predictions" / f"{data.replace('/', '-')}.parquet")
+
+
+def test_a_run_is_shown_beside_the_published_scores(vlm, tmp_path):
+    write_imagenet_run(tmp_path)
+    out = vlm("recipes", "show", "imagenet-carot", "--run", ".").out
+    published, own, difference = (
+        next(line.split()[1:3] for line in out.splitlines() if line.split()[:1] == [word])
+        for word in ("carot", "yours", "difference")
+    )
+    assert (published, own, difference) == (["83.13", "74.11"], ["85.00", "85.00"], ["+1.87", "+10.89"])
+    assert "training.batch_size (512 there, 256 now)" in out
+    document = vlm("recipes", "show", "imagenet-carot", "--run", ".", "--json").document
+    scores = next(one for one in document["published"] if one["method"] == "carot" and one["metric"] == "accuracy")
+    assert scores["own"] == {"imagenet": 0.85, "imagenet/v2": 0.85}
+    assert scores["difference"]["imagenet"] == pytest.approx(0.0187)
+
+
+def test_show_says_where_no_scores_are_known(vlm, tmp_path):
+    assert "no published scores of this run are known" in vlm("recipes", "show", "fmow-flyp").out
+    assert "published" not in vlm("recipes", "show", "digits-full").out
+    answer = vlm("recipes", "show", "imagenet-carot", "--run", "nowhere")
+    assert answer.code == 2 and "nowhere is not a run directory" in answer.paragraph

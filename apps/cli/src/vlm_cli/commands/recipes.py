@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import rich_click
 
-from vlm_cli import options
+from vlm_cli import options, published
 from vlm_cli.console import Console
 
 EPILOG = options.examples(
@@ -18,7 +18,8 @@ LS_EPILOG = options.examples(
 )
 SHOW_EPILOG = options.examples(
     "vlm recipes show digits-full",
-    "vlm recipes show carot --json",
+    "vlm recipes show imagenet-carot",
+    "vlm recipes show imagenet-carot --json",
 )
 COPY_EPILOG = options.examples(
     "vlm recipes copy flyp my-flyp.toml",
@@ -49,15 +50,28 @@ def ls(method: str | None, data: str | None, model: str | None, as_json: bool, v
 
 @command.command(cls=rich_click.RichCommand, epilog=SHOW_EPILOG)
 @click.argument("name")
+@click.option("--run", "folder", type=click.Path(path_type=Path), help="Put the scores of this run beside the table.")
 @options.output_options
-def show(name: str, as_json: bool, verbose: bool, debug: bool) -> None:
-    """Print a shipped recipe as it is written; what it does not say takes the default."""
+def show(name: str, folder: Path | None, as_json: bool, verbose: bool, debug: bool) -> None:
+    """Print a shipped recipe as it is written, and the scores that are published for it.
+
+    What a recipe does not say takes the default. Calibration of a run is measured with the published estimator.
+    """
     from vlm_finetune.recipe_files import recipe_chain, recipe_tables, recipe_text
 
     console = Console(as_json, verbose)
-    console.document({"name": name, "recipe": recipe_tables(name)})
+    tables = recipe_tables(name)
+    found, changed = published.scores_beside(name, folder)
+    console.document(
+        {"name": name, "recipe": tables, "changed": changed, "published": published.published_document(found)}
+    )
     for position, part in enumerate(recipe_chain(name)):
         console.text((f"\n# {part}, which it extends\n" if position else "") + recipe_text(part).rstrip("\n"))
+    if found or "name" in tables.get("data", {}):
+        console.text("" if found else "\nno published scores of this run are known to us")
+    published.show_published(found, console)
+    if changed:
+        console.text(f"{folder} has other settings than {name}: {'; '.join(changed)}")
 
 
 @command.command(cls=rich_click.RichCommand, epilog=COPY_EPILOG)
