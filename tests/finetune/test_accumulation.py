@@ -35,8 +35,30 @@ def test_micro_batches_of_labelled_images_are_the_whole_batch(method, parts, tra
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
 
 
-def test_contrastive_negatives_stay_within_a_micro_batch(train, recipe, digits):
-    _, events = train("flyp", training={"accumulation_steps": 4})
+@pytest.mark.parametrize("method", ["flyp", "carot"])
+@pytest.mark.parametrize("parts", [2, 8])
+def test_micro_batches_of_pairs_are_the_whole_batch(method, parts, train, tmp_path):
+    settings = {"lr": 1e-5, "clip_norm": 1e6}  # a higher rate follows the last bit of gradients that are all but zero
+    whole, expected = train(method, tmp_path / "whole", training=settings)
+    found, events = train(method, tmp_path / "parts", training={**settings, "accumulation_steps": parts})
+    assert_same_weights(found, whole)
+    for one, other in zip(steps_of(events), steps_of(expected), strict=True):
+        assert one.keys() == other.keys()
+        for key in other.keys() - {"event"}:
+            assert one[key] == pytest.approx(other[key], rel=1e-3 if key == "grad_norm" else 1e-5, abs=1e-5), key
+
+
+@pytest.mark.parametrize("method", ["flyp", "carot"])
+def test_pairs_are_compared_across_micro_batches_in_bfloat16(method, train, tmp_path):
+    tables = {"model": {"precision": "bf16"}, "training": {"lr": 1e-5, "clip_norm": 1e6}}
+    _, expected = train(method, tmp_path / "whole", **tables)
+    _, events = train(method, tmp_path / "parts", **tables | {"training": {"accumulation_steps": 4, "lr": 1e-5}})
+    for one, other in zip(steps_of(events), steps_of(expected), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=0.02)
+
+
+def test_contrastive_negatives_can_stay_within_a_micro_batch(train, recipe, digits):
+    _, events = train("flyp", training={"accumulation_steps": 4, "negatives": "micro-batch"})
     settings = recipe("flyp", training={"accumulation_steps": 4}).training
     model = zero_shot_model(recipe("flyp"), digits)
     method = METHODS.load("flyp").build(model, METHODS.load("flyp").Config(), 1)

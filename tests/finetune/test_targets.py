@@ -19,6 +19,7 @@ from vlm_finetune.losses import (
     contrastive_without_collisions,
     pair_logits,
 )
+from vlm_finetune.pairs import distinct
 from vlm_finetune.recipe import METHODS, parse
 
 LABEL_AWARE = {
@@ -88,7 +89,10 @@ class TestTheMethods:
         carot = built("carot", recipe, digits, targets=targets, **WITHOUT_TERMS)
         batch = batch_of(digits)
         assert len(set(batch.labels.tolist())) < len(batch.labels)
-        expected = LABEL_AWARE[targets](*flyp.encode(flyp.model.encoder, batch), batch.labels)
+        texts, rows = distinct(batch.captions)
+        features = flyp.features(batch.images, texts)
+        pair = (features["images"], features["texts"][rows], flyp.model.encoder.logit_scale)
+        expected = LABEL_AWARE[targets](*pair, batch.labels)
         torch.testing.assert_close(flyp(batch, 1)["loss"], expected)
         torch.testing.assert_close(carot(batch, 1)["contrastive"], expected)
         torch.testing.assert_close(carot(batch, 1)["loss"], expected)

@@ -2,22 +2,26 @@
 
 import contextlib
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
 from accelerate import Accelerator, DistributedType
-from torch import Tensor, nn
+from torch import Tensor
 
 from vlm_data.errors import listing
 from vlm_data.loading import Batch
 from vlm_data.progress import Progress, silent
+from vlm_finetune.accumulation import add_micro_batches
 from vlm_finetune.averaging import WeightAverage
 from vlm_finetune.batches import TrainingBatches
 from vlm_finetune.errors import DivergedError, VlmFinetuneError
+from vlm_finetune.grad_cache import add_whole_batch
 from vlm_finetune.method import Method
 from vlm_finetune.optim import adamw
+from vlm_finetune.pair_method import PairMethod
 from vlm_finetune.recipe import TrainingSettings
 from vlm_finetune.resume import Position, ResumePoints
 from vlm_finetune.run_log import RunLog
@@ -78,25 +82,21 @@ class Loop:
                 self._step(stream)
                 if self._is_halfway_point():
                     self._check()
-                    resume.save()
+                    self._save(resume)
             self._check()
             self.position.epoch = epoch + 1
             with self.average.in_place() if self.average else contextlib.nullcontext():
                 self.end_epoch(self.position)
             self.method.train()
-            resume.save()
+            self._save(resume)
+
+    def _save(self, resume: ResumePoints) -> None:
+        resume.save()
+        self.method.forget()
 
     def _step(self, stream: Iterator[Batch]) -> None:
         lr = self._set_learning_rate()
-        terms: dict[str, Tensor] = {}
-        parts = self.settings.accumulation_steps
-        for part in range(parts):
-            batch = next(stream).to(self.accelerator.device)
-            with _synchronised(self.accelerator, self.wrapped, last=part == parts - 1):
-                found = self.wrapped(batch, self.position.updates)
-                self.accelerator.backward(found["loss"] / parts)
-            for name, value in found.items():
-                terms[name] = terms.get(name, 0) + value.detach() / parts
+        terms = self._add_gradients(stream)
         self._check_reached()
         event: dict[str, Any] = {"lr": lr, **terms}
         if self.settings.clip_norm:
@@ -113,6 +113,14 @@ class Loop:
         self._pending.append({"event": "step", "phase": self.position.phase, "step": self.position.step, **event})
         if len(self._pending) >= _LOG_EVERY:
             self._flush()
+
+    def _add_gradients(self, stream: Iterator[Batch]) -> dict[str, Tensor]:
+        """Back-propagate the loss of one optimiser step, leaving its gradient in the parameters; return its terms."""
+        parts, updates = self.settings.accumulation_steps, self.position.updates
+        batches = itertools.islice(stream, parts)
+        if isinstance(self.method, PairMethod) and self.settings.negatives == "batch" and parts > 1:
+            return add_whole_batch(self.accelerator, self.wrapped, self.method, list(batches), updates)
+        return add_micro_batches(self.accelerator, self.wrapped, batches, parts, updates)
 
     def _check_reached(self) -> None:
         """Raise if the first backward pass left a trained tensor without gradient: it would never move.
@@ -175,11 +183,6 @@ class Loop:
             self.position.step,
             self.total_steps,
         )
-
-
-def _synchronised(accelerator: Accelerator, module: nn.Module, last: bool) -> Any:
-    """Exchange gradients between processes only with the last micro-batch."""
-    return torch.enable_grad() if last else accelerator.no_sync(module)
 
 
 def diverged(found: str, step: int, settings: TrainingSettings) -> DivergedError:

@@ -78,6 +78,12 @@ class Method(nn.Module, ABC):
     def after_step(self, step: int) -> None:
         """React to the optimiser step number `step` (0-based), for example by updating a teacher."""
 
+    def forget(self) -> None:
+        """Forget what was only remembered to save time; the loop calls it wherever a run may be resumed.
+
+        A resumed run remembers nothing and has to compute the same bits as one that was not interrupted.
+        """
+
     def classifier(self) -> Classifier:
         """Return the model as it is evaluated and saved now, without adapters."""
         return self.plain_model()

@@ -1,4 +1,4 @@
-"""From a batch with captions to the features a contrastive loss compares."""
+"""From images and captions to the features a contrastive loss compares."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from vlm_data.loading import Batch
+from vlm_finetune.losses.precision import widen
 from vlm_models.classifier import Classifier
 from vlm_models.interface import DualEncoder
 from vlm_models.zero_shot import zero_shot_classifier
@@ -16,7 +16,7 @@ _CACHED_CAPTIONS = 100_000
 
 
 class PairEncoder:
-    """Encodes the images and captions of a batch; remembers the token ids of captions it has seen.
+    """Encodes images and captions; remembers the token ids of captions it has seen.
 
     Equal captions go through the text tower once and their rows are repeated, which gives the same gradients.
     """
@@ -24,18 +24,15 @@ class PairEncoder:
     def __init__(self) -> None:
         self._tokens: dict[str, Tensor] = {}
 
-    def __call__(
-        self, encoder: DualEncoder, batch: Batch
-    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"], Float[Tensor, ""]]:
-        """Return unit-norm image and text features in float32, and the logit scale."""
-        images = functional.normalize(encoder.encode_image(batch.images).float(), dim=-1)
-        return images, self.texts(encoder, batch.captions, batch.images.device), encoder.logit_scale
+    def images(self, encoder: DualEncoder, images: Tensor) -> Float[Tensor, "b d"]:
+        """Return the unit-norm features of images in float32 at least."""
+        return _unit(encoder.encode_image(images))
 
     def texts(self, encoder: DualEncoder, captions: Sequence[str], device: torch.device | str) -> Float[Tensor, "n d"]:
-        """Return the unit-norm features of captions in float32, one row per caption."""
+        """Return the unit-norm features of captions in float32 at least, one row per caption."""
         texts, rows = distinct(captions)
-        features = encoder.encode_text(self.tokens(encoder, texts).to(device)).float()
-        return functional.normalize(features, dim=-1)[rows.to(device)]
+        features = _unit(encoder.encode_text(self.tokens(encoder, texts).to(device)))
+        return features if len(texts) == len(captions) else features[rows.to(device)]
 
     def tokens(self, encoder: DualEncoder, texts: Sequence[str]) -> Int64[Tensor, "n length"]:
         """Return the token ids of some texts."""
@@ -46,6 +43,42 @@ class PairEncoder:
                 new = list(texts)
             self._tokens.update(zip(new, encoder.tokenize(new), strict=True))
         return torch.stack([self._tokens[text] for text in texts])
+
+
+class RememberedTexts:
+    """The text features of a model that stands still: each caption is encoded once, until `forget`.
+
+    A caption keeps the row it got in the company of the captions it was first seen with. Encoded again in other
+    company its last bits may differ, so a training that has to be repeated exactly forgets at the same steps.
+    """
+
+    def __init__(self, encode: PairEncoder) -> None:
+        self._encode = encode
+        self._row: dict[str, int] = {}
+        self._features: Float[Tensor, "n d"] | None = None
+
+    def __call__(self, encoder: DualEncoder, texts: Sequence[str], device: torch.device | str) -> Float[Tensor, "t d"]:
+        """Return the unit-norm features of distinct texts, as `PairEncoder.texts` does."""
+        new = [text for text in texts if text not in self._row]
+        if new and len(self._row) + len(new) > _CACHED_CAPTIONS:
+            self.forget()
+            new = list(texts)
+        if new:
+            found = self._encode.texts(encoder, new, device)
+            self._row.update(zip(new, range(len(self._row), len(self._row) + len(new)), strict=True))
+            self._features = found if self._features is None else torch.cat((self._features, found))
+        assert self._features is not None  # for the type checker: there is at least one text
+        return self._features[torch.tensor([self._row[text] for text in texts]).to(device)]
+
+    def forget(self) -> None:
+        """Start anew, because the model has changed."""
+        self._row.clear()
+        self._features = None
+
+
+def _unit(features: Tensor) -> Tensor:
+    (wide,) = widen(features)
+    return functional.normalize(wide, dim=-1)
 
 
 def distinct(captions: Sequence[str]) -> tuple[list[str], Int64[Tensor, " b"]]:

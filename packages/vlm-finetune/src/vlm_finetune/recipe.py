@@ -16,6 +16,7 @@ from vlm_finetune.settings import build_table, one_of, within
 
 METHODS = Registry("vlm_finetune.methods", "method", aliases={"flcp": "flyp", "ft": "full", "lp": "linear-probe"})
 PRECISIONS = ("fp32", "bf16", "fp16")
+NEGATIVES = ("batch", "micro-batch")
 ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
 
 
@@ -76,7 +77,11 @@ class TrainingSettings:
     Attributes:
         epochs: passes over the training images.
         batch_size: samples per optimiser step, over all processes and micro-batches.
-        accumulation_steps: micro-batches per optimiser step; contrastive negatives stay within a micro-batch.
+        accumulation_steps: micro-batches per optimiser step; only one of them at a time needs memory for its graph.
+        negatives: what a contrastive loss compares a pair with under accumulation: `batch` = all pairs of the step,
+            with the exact gradient of the large batch at the price of a second forward pass (see
+            `vlm_finetune.grad_cache`); `micro-batch` = those of its micro-batch, as published programs do. Other losses
+            are means over samples, which accumulation does not change.
         lr: peak learning rate.
         weight_decay: AdamW, on every trained tensor.
         warmup: optimiser steps of linear warm-up; a value below 1 is a share of all steps.
@@ -95,6 +100,7 @@ class TrainingSettings:
     epochs: int = within(10, 0)
     batch_size: int = within(64, 1)
     accumulation_steps: int = within(1, 1)
+    negatives: str = one_of("batch", NEGATIVES)
     lr: float = within(1e-5, 0, closed="(]")
     weight_decay: float = within(0.1, 0)
     warmup: float = within(0.05, 0)

@@ -32,8 +32,8 @@ EPILOG = options.examples(
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
-    help="Samples per optimiser step, over all processes. Contrastive negatives stay within a micro-batch: "
-    "gradient accumulation (--set training.accumulation_steps=N) does not add any.",
+    help="Samples per optimiser step, over all processes. --set training.accumulation_steps=N goes through them in N "
+    "parts for a smaller memory; contrastive losses still compare the whole batch (training.negatives).",
 )
 @click.option("--lr", type=float, help="Peak learning rate.")
 @click.option("--seed", type=int, help="Of data order, captions, augmentation, adapters.")

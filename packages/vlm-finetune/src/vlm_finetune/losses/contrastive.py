@@ -22,7 +22,7 @@ def contrastive(
 
     Under several processes the batch is that of all of them and the value is the mean over the own rows; its mean
     over processes is the loss of the whole batch, and DDP's averaged gradient that of the whole batch (see
-    `pair_logits`). Gradient accumulation does not enlarge the batch: negatives stay within the micro-batch.
+    `pair_logits`). Losses of micro-batches added up are not that of the whole batch: see `vlm_finetune.grad_cache`.
 
     Args:
         image_features: (b, d) unit-norm rows; any floating dtype, computed in float32 at least.

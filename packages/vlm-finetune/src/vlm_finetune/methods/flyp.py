@@ -2,13 +2,12 @@
 
 import dataclasses
 
+from jaxtyping import Int64
 from torch import Tensor
 
-from vlm_data.loading import Batch
-from vlm_finetune.losses import TARGETS, contrastive_towards, pair_logits
+from vlm_finetune.losses import TARGETS, PairLogits, contrastive_towards
 from vlm_finetune.losses.targets import check_smoothing
-from vlm_finetune.method import Method
-from vlm_finetune.pairs import PairEncoder, with_rebuilt_head
+from vlm_finetune.pair_method import PairMethod
 from vlm_finetune.settings import one_of, within
 from vlm_models.classifier import Classifier
 
@@ -31,27 +30,20 @@ class Config:
         check_smoothing(self.targets, self.label_smoothing)
 
 
-class Flyp(Method):
+class Flyp(PairMethod):
     """The symmetric contrastive loss over the global batch; both towers and the logit scale move."""
-
-    needs_captions = True
 
     def __init__(self, model: Classifier, config: Config) -> None:
         super().__init__(model)
         self.config = config
         self.needs_labels = config.targets != "identity"
-        self.encode = PairEncoder()
-        self.release_towers()
 
-    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """Return the contrastive loss of the batch."""
-        pairs, config = pair_logits(*self.encode(self.model.encoder, batch)), self.config
-        loss = contrastive_towards(pairs, config.targets, batch.labels, label_smoothing=config.label_smoothing)
-        return {"loss": loss}
-
-    def classifier(self) -> Classifier:
-        """Return the model with the zero-shot head of its text tower now."""
-        return with_rebuilt_head(self.plain_model())
+    def objective(
+        self, student: PairLogits, teacher: PairLogits | None, labels: Int64[Tensor, " b"]
+    ) -> dict[str, Tensor]:
+        """Return the contrastive loss."""
+        config = self.config
+        return {"loss": contrastive_towards(student, config.targets, labels, label_smoothing=config.label_smoothing)}
 
 
 def build(model: Classifier, config: Config, total_steps: int) -> Flyp:

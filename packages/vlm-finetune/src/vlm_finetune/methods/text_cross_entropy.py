@@ -3,7 +3,6 @@
 import dataclasses
 
 from torch import Tensor
-from torch.nn import functional
 
 from vlm_data.captions import class_captions
 from vlm_data.loading import Batch, step_rng
@@ -49,7 +48,7 @@ class TextCrossEntropy(Method):
         """Return the (smoothed) cross-entropy of the batch over all classes."""
         model, encoder = self.model, self.model.encoder
         captions = class_captions(model.class_names, model.templates, step_rng(self.seed, step))
-        images = functional.normalize(encoder.encode_image(batch.images).float(), dim=-1)
+        images = self.encode.images(encoder, batch.images)
         texts = self.encode.texts(encoder, captions, batch.images.device)
         logits = scaled_cosines(images, texts, encoder.logit_scale)
         return {"loss": classification(logits, batch.labels, label_smoothing=self.config.label_smoothing)}
