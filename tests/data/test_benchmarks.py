@@ -9,10 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from specimens.published import PUBLISHED
 from vlm_data import benchmark_info, benchmark_names, load_benchmark
-from vlm_data.benchmark import Benchmark, DatasetInfo
+from vlm_data.benchmark import Benchmark, ClassSources, DatasetInfo
 from vlm_data.dataset import UNLABELLED, ImageDataset
 from vlm_data.errors import CallError, DataLayoutError, UnreadableImageError, VlmError
+from vlm_data.published import same_names
 from vlm_data.text import PLACEHOLDER
 
 ROWS = {"image": [f"cats and dogs/{i}.png" for i in range(30)], "label": ["cat", "dog", "owl"] * 10}
@@ -31,6 +33,15 @@ def sources(tmp_path: Path, write_image: Callable[..., Path]) -> dict[str, str]:
     return {"folder": f"{tmp_path}/tree"} | {kind: f"{tmp_path}/t.{kind}" for kind in ("csv", "jsonl", "parquet")}
 
 
+@pytest.fixture(scope="session")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folder that holds a miniature of each published data set."""
+    folder = tmp_path_factory.mktemp("published")
+    for write in PUBLISHED.values():
+        write(folder)
+    return dict.fromkeys(PUBLISHED, folder)
+
+
 def spec_of(name: str, sources: dict[str, str]) -> str:
     if ":" not in benchmark_info(name).spec:
         return name
@@ -43,19 +54,25 @@ def datasets(benchmark: Benchmark) -> Iterator[ImageDataset]:
     yield from (one.dataset for one in benchmark.evaluation_sets())
 
 
+def classes_of(benchmark: Benchmark, data: ImageDataset) -> ClassSources:
+    return next((one.classes for one in benchmark.evaluation_sets() if one.dataset is data), ())
+
+
 @pytest.mark.parametrize("name", benchmark_names())
 def test_it_says_what_it_is(name: str):
     info = benchmark_info(name)
     assert isinstance(info, DatasetInfo)
     assert info.summary
     assert info.spec == name or (info.spec.startswith(f"{name}:") and info.layout)
+    assert (info.spec == name and bool(info.layout)) == (name in PUBLISHED)
     assert info.licence or info.layout
 
 
 @pytest.mark.parametrize("name", benchmark_names())
-def test_a_benchmark_is_whole(name: str, sources: dict[str, str]):
-    benchmark = load_benchmark(spec_of(name, sources))
-    assert len(set(benchmark.class_names)) == len(benchmark.class_names) >= 2
+def test_a_benchmark_is_whole(name: str, sources: dict[str, str], roots: dict[str, Path]):
+    benchmark = load_benchmark(spec_of(name, sources), roots.get(name))
+    assert len(benchmark.class_names) >= 2
+    assert set(same_names(benchmark.class_names)) <= set(benchmark.notes)  # names that occur twice are told
     assert benchmark.templates
     assert all(PLACEHOLDER in template for template in benchmark.templates)
     splits = benchmark.train, benchmark.val, benchmark.test
@@ -69,14 +86,14 @@ def test_a_benchmark_is_whole(name: str, sources: dict[str, str]):
 
 
 @pytest.mark.parametrize("name", benchmark_names())
-def test_every_data_set_keeps_the_protocol(name: str, sources: dict[str, str]):
-    benchmark = load_benchmark(spec_of(name, sources))
+def test_every_data_set_keeps_the_protocol(name: str, sources: dict[str, str], roots: dict[str, Path]):
+    benchmark = load_benchmark(spec_of(name, sources), roots.get(name))
     for data in datasets(benchmark):
         n = len(data)
         assert n == len(data.ids) == len(set(data.ids)) == len(data.labels) > 0
         assert data.labels.dtype == np.int64
         assert data.labels.min() >= UNLABELLED
-        assert data.labels.max() < len(benchmark.class_names)
+        assert data.labels.max() < len(benchmark.names_of(classes_of(benchmark, data)))
         assert len(data.captions) in (0, n)
         image, evidence = data.image(n - 1), data.evidence(n - 1)
         assert image.mode == "RGB"
@@ -89,8 +106,8 @@ def test_every_data_set_keeps_the_protocol(name: str, sources: dict[str, str]):
 
 
 @pytest.mark.parametrize("name", benchmark_names())
-def test_the_same_seed_gives_the_same_data(name: str, sources: dict[str, str]):
-    first, again = (load_benchmark(spec_of(name, sources), seed=7) for _ in range(2))
+def test_the_same_seed_gives_the_same_data(name: str, sources: dict[str, str], roots: dict[str, Path]):
+    first, again = (load_benchmark(spec_of(name, sources), roots.get(name), seed=7) for _ in range(2))
     assert [data.fingerprint for data in datasets(first)] == [data.fingerprint for data in datasets(again)]
     assert (first.class_names_hash, first.templates_hash) == (again.class_names_hash, again.templates_hash)
 
@@ -136,6 +153,21 @@ def test_a_split_without_a_readable_file_is_an_error(sources: dict[str, str]):
         path.write_bytes(b"")
     with pytest.raises(DataLayoutError, match="none of the 3 files of tree/val can be decoded"):
         load_benchmark(spec, skip_unreadable=True)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_data_that_is_not_there_says_where_it_was_looked_for(name: str, tmp_path: Path):
+    with pytest.raises(DataLayoutError, match=rf"{name} is not below {tmp_path}: there is no folder .*--layout"):
+        load_benchmark(name, tmp_path)
+    with pytest.raises(CallError, match=f"'{name}:here' names a source"):
+        load_benchmark(f"{name}:here", tmp_path)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_groups_have_a_value_for_every_image(name: str, roots: dict[str, Path]):
+    for data in datasets(load_benchmark(name, roots[name])):
+        assert all(len(values) == len(data) for values in data.groups.values())
+        assert data.select([len(data) - 1]).groups == {key: values[-1:] for key, values in data.groups.items()}
 
 
 @pytest.mark.parametrize(("written", "offered"), [("digist", "digits"), ("foldr:x", "folder"), ("cvs:x.csv", "csv")])

@@ -6,7 +6,7 @@ import pytest
 from vlm_data.errors import CallError
 from vlm_eval.metrics.accuracy import accuracy
 from vlm_eval.metrics.calibration import batch_averaged_ece, softmax
-from vlm_eval.projection import merge_classes, select_classes, select_labels
+from vlm_eval.projection import exclude_classes, merge_classes, project, select_classes, select_labels
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "calibration" / "projection.npz")
 TOLERANCE = 3e-6
@@ -25,7 +25,10 @@ def test_published_subset():
 
 
 def test_published_groups():
-    logits, labels = merge_classes(GOLDEN["logits"], GOLDEN["group_of"]), GOLDEN["grouped_labels"]
+    targets, sources = GOLDEN["group_of"].T
+    classes = tuple(tuple(sources[targets == target].tolist()) for target in range(targets.max() + 1))
+    logits, labels = merge_classes(GOLDEN["logits"], classes), GOLDEN["grouped_labels"]
+    np.testing.assert_array_equal(project(GOLDEN["logits"], classes), logits)
     np.testing.assert_array_equal(logits, GOLDEN["grouped_logits"])
     assert accuracy(logits, labels) == pytest.approx(float(GOLDEN["grouped_top1"]), abs=TOLERANCE)
     ece = batch_averaged_ece(softmax(logits), labels, len(labels))
@@ -43,7 +46,10 @@ def test_labels_follow_the_classes():
 
 def test_a_source_may_serve_several_targets():
     logits = np.array([[1.0, 5.0, 3.0]])
-    assert merge_classes(logits, np.array([[1, 1], [0, 1], [0, 0]])).tolist() == [[5.0, 5.0]]
+    assert merge_classes(logits, [[1, 0], [1]]).tolist() == [[5.0, 5.0]]
+    assert merge_classes(logits, [[1, 0], [1]], "mean").tolist() == [[3.0, 5.0]]
+    assert merge_classes(logits, [[0, 1, 2], []], "median", missing=-1.0).tolist() == [[3.0, -1.0]]
+    assert exclude_classes(logits, [1]).argmax(axis=1).tolist() == [2]
 
 
 def test_wrong_class_lists():
@@ -54,9 +60,11 @@ def test_wrong_class_lists():
         select_classes(logits, np.array([1, 1]))
     with pytest.raises(CallError, match="has 0 ids"):
         select_classes(logits, np.array([], dtype=int))
-    with pytest.raises(CallError, match=r"without source for \[1\]"):
-        merge_classes(logits, np.array([[0, 0], [2, 1]]))
+    with pytest.raises(CallError, match="1 of 3 target classes have no source, first 1"):
+        merge_classes(logits, [[0], [], [1]])
     with pytest.raises(CallError, match="outside the 4 columns"):
-        merge_classes(logits, np.array([[0, -1]]))
+        merge_classes(logits, [[-1]])
     with pytest.raises(CallError, match="has 0 ids"):
-        merge_classes(logits, np.zeros((0, 2), dtype=int))
+        merge_classes(logits, [])
+    with pytest.raises(CallError, match="unknown way to merge classes 'maximum'"):
+        merge_classes(logits, [[0]], "maximum")

@@ -8,10 +8,11 @@ from itertools import combinations
 
 import numpy as np
 
-from vlm_data.benchmark import Benchmark
+from vlm_data.benchmark import Benchmark, ClassSources
 from vlm_data.dataset import UNLABELLED, FileDataset, ImageDataset
 from vlm_data.errors import UnreadableImageError, listing
 from vlm_data.progress import Progress, silent
+from vlm_data.published import same_names
 
 TINY_CLASS = 5
 """A class with fewer images than this says little about a model, in training and in evaluation."""
@@ -62,12 +63,15 @@ def check(benchmark: Benchmark, progress: Progress = silent) -> list[Finding]:
     """
     datasets = dict(_datasets(benchmark))
     contents = _read(datasets, progress)
-    findings = list(_class_names(benchmark))
+    told = set(benchmark.notes) - set(same_names(benchmark.class_names))
+    findings = [*_class_names(benchmark), *(Finding("info", benchmark.name, note) for note in sorted(told))]
+    own = {evaluated.data: evaluated.classes for evaluated in benchmark.evaluation_sets() if evaluated.classes}
     for where, dataset in datasets.items():
+        names = benchmark.names_of(own.get(where, ()))
         findings += _readable(where, dataset, contents)
-        findings += _classes(where, dataset, benchmark)
-        findings.append(_summary(where, dataset, contents, benchmark.class_names))
-    findings += _duplicates(datasets, contents)
+        findings += _classes(where, dataset, names, is_shift=dataset.name != benchmark.name)
+        findings.append(_summary(where, dataset, contents, names))
+    findings += _duplicates(datasets, own, contents)
     return sorted(findings, key=lambda finding: ("error", "warning", "info").index(finding.severity))
 
 
@@ -97,8 +101,9 @@ def _read(datasets: dict[str, ImageDataset], progress: Progress) -> _Contents:
 def _class_names(benchmark: Benchmark) -> Iterator[Finding]:
     twice = [name for name, count in Counter(benchmark.class_names).items() if count > 1]
     if twice:
+        known = same_names(benchmark.class_names)[0] in benchmark.notes  # published data is as it is
         yield Finding(
-            "error",
+            "warning" if known else "error",
             benchmark.name,
             f"class names are used by several classes: {listing(twice)}. No prompt can tell these apart.",
         )
@@ -116,14 +121,13 @@ def _readable(where: str, dataset: ImageDataset, contents: _Contents) -> Iterato
         yield Finding("error", where, f"{len(broken)} of {len(dataset)} images cannot be decoded: {listing(broken)}.")
 
 
-def _classes(where: str, dataset: ImageDataset, benchmark: Benchmark) -> Iterator[Finding]:
+def _classes(where: str, dataset: ImageDataset, class_names: Sequence[str], is_shift: bool) -> Iterator[Finding]:
     labels = dataset.labels[dataset.labels != UNLABELLED]
     if dataset.captions or len(labels) == 0:  # a caption as class has few images by nature
         return
-    counts = np.bincount(labels, minlength=len(benchmark.class_names))
-    is_shift = dataset.name != benchmark.name
+    counts = np.bincount(labels, minlength=len(class_names))
     least = 1 if is_shift else 0  # a shift may have fewer classes
-    names = [benchmark.class_names[label] for label in np.flatnonzero((counts >= least) & (counts < TINY_CLASS))]
+    names = [class_names[label] for label in np.flatnonzero((counts >= least) & (counts < TINY_CLASS)).tolist()]
     if names:
         few = f"{len(names)} of {len(counts)} classes have fewer than {TINY_CLASS} images: {listing(names)}."
         yield Finding("warning", where, few)
@@ -147,7 +151,9 @@ def _summary(where: str, dataset: ImageDataset, contents: _Contents, class_names
     return Finding("info", where, "; ".join(parts))
 
 
-def _duplicates(datasets: dict[str, ImageDataset], contents: _Contents) -> Iterator[Finding]:
+def _duplicates(
+    datasets: dict[str, ImageDataset], own: dict[str, ClassSources], contents: _Contents
+) -> Iterator[Finding]:
     shared: dict[tuple[str, str], list[str]] = defaultdict(list)
     for places in contents.copies.values():
         if len(places) < 2:
@@ -156,8 +162,9 @@ def _duplicates(datasets: dict[str, ImageDataset], contents: _Contents) -> Itera
         for second, first in combinations(names, 2):
             if names[first] != names[second]:  # one id: a shift that left its clean original as it was
                 shared[first, second].append(f"{names[second]} = {names[first]}")
-        labels = {int(datasets[where].labels[index]) for where, index in places} - {UNLABELLED}
-        if len(labels) > 1:
+        labels = [(own.get(where), int(datasets[where].labels[index])) for where, index in places]
+        sources = [{label} if classes is None else set(classes[label]) for classes, label in labels if label >= 0]
+        if sources and not set.intersection(*sources):  # a class of a shift may be made of several
             copies = listing([datasets[where].ids[index] for where, index in places])
             yield Finding("warning", places[0][0], f"the same image has different labels: {copies}.")
     for (first, second), pairs in shared.items():

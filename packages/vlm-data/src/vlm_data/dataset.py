@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -28,6 +28,7 @@ class ImageDataset(Protocol):
         labels: (n,) index into the class names of the benchmark, `UNLABELLED` where unknown.
         captions: for each image the texts that describe it; empty when captions are made from class names and
             templates.
+        groups: for each attribute that images have besides their class (`region`, `year`), the value of every image.
     """
 
     @property
@@ -44,6 +45,9 @@ class ImageDataset(Protocol):
 
     @property
     def captions(self) -> tuple[tuple[str, ...], ...]: ...  # noqa: D102
+
+    @property
+    def groups(self) -> Mapping[str, tuple[str, ...]]: ...  # noqa: D102
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -73,6 +77,8 @@ class ImageDataset(Protocol):
 
 def _digest(dataset: "ArrayDataset | FileDataset", contents: Sequence[bytes]) -> str:
     digest = hashlib.sha256(repr((dataset.ids, dataset.captions)).encode() + dataset.labels.tobytes())
+    if dataset.groups:
+        digest.update(repr(sorted(dataset.groups.items())).encode())
     for content in contents:
         digest.update(len(content).to_bytes(8, "little") + content)
     return digest.hexdigest()[:16]
@@ -94,6 +100,7 @@ class ArrayDataset:
     images: UInt8[np.ndarray, "n h w 3"]
     masks: Bool[np.ndarray, "n h w"] | None = None
     captions: tuple[tuple[str, ...], ...] = ()
+    groups: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -120,6 +127,7 @@ class ArrayDataset:
             images=self.images[rows],
             masks=None if self.masks is None else self.masks[rows],
             captions=tuple(self.captions[i] for i in rows) if self.captions else (),
+            groups={name: tuple(values[i] for i in rows) for name, values in self.groups.items()},
         )
 
     @property
@@ -130,7 +138,11 @@ class ArrayDataset:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FileDataset:
-    """Images that are files, decoded when asked for, see `ImageDataset` for the shared fields."""
+    """Images that are files, decoded when asked for, see `ImageDataset` for the shared fields.
+
+    Attributes:
+        border: pixels that are cut from every side of an image (those of ObjectNet have a red frame).
+    """
 
     name: str
     split: str
@@ -138,6 +150,8 @@ class FileDataset:
     labels: Int64[np.ndarray, " n"]
     paths: tuple[Path, ...]
     captions: tuple[tuple[str, ...], ...] = ()
+    groups: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    border: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -150,7 +164,8 @@ class FileDataset:
                 is not known; the message names it.
         """
         with self._opened(index) as image:
-            return _as_rgb(image)
+            whole = _as_rgb(image)
+        return whole.crop(self._inner(whole.size)) if self.border else whole
 
     def image_size(self, index: int) -> tuple[int, int]:
         """Return width and height of one file, from its header.
@@ -159,7 +174,12 @@ class FileDataset:
             UnreadableImageError: as for `image`.
         """
         with self._opened(index) as image:
-            return image.size
+            left, top, right, bottom = self._inner(image.size)
+        return right - left, bottom - top
+
+    def _inner(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        cut = min(self.border, (min(size) - 1) // 2)  # one pixel is left of the smallest image
+        return cut, cut, size[0] - cut, size[1] - cut
 
     @contextlib.contextmanager
     def _opened(self, index: int) -> Iterator[Image.Image]:
@@ -187,12 +207,14 @@ class FileDataset:
             labels=self.labels[rows],
             paths=tuple(self.paths[i] for i in rows),
             captions=tuple(self.captions[i] for i in rows) if self.captions else (),
+            groups={name: tuple(values[i] for i in rows) for name, values in self.groups.items()},
         )
 
     @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits of ids, labels, captions and file sizes (contents are not read; 0 if missing)."""
-        return _digest(self, [str(path.stat().st_size if path.exists() else 0).encode() for path in self.paths])
+        sizes = [str(path.stat().st_size if path.exists() else 0).encode() for path in self.paths]
+        return _digest(self, [*sizes, f"border {self.border}".encode()] if self.border else sizes)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

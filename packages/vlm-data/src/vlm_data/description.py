@@ -12,10 +12,10 @@ def describe(benchmark: Benchmark) -> dict[str, Any]:
     """Return names, templates, hashes and sizes of a benchmark; no image is opened.
 
     Returns:
-        JSON-able values: `name`, `class_names`, `class_names_hash`, `templates`, `templates_hash`, `skipped` and
-        `sets`, one entry per split and per member of a shift with `data`, `split`, `role` (`id` or `shift`), `shift`,
-        `group`, `severity`, `images`, `labelled`, `classes` (how many occur), `captions`, `evidence` (whether the
-        first image has a mask) and `hash` (see `ImageDataset.fingerprint`).
+        JSON-able values: `name`, `class_names`, `class_names_hash`, `templates`, `templates_hash`, `skipped`, `notes`
+        and `sets`, one entry per split and per member of a shift with `data`, `split`, `role` (`id` or `shift`),
+        `shift`, `group`, `severity`, `images`, `labelled`, `classes` (how many occur), `captions`, `evidence` (whether
+        the first image has a mask) and `hash` (see `ImageDataset.fingerprint`).
 
     Example:
         >>> from vlm_data import load_benchmark
@@ -41,6 +41,7 @@ def describe(benchmark: Benchmark) -> dict[str, Any]:
         "templates": list(benchmark.templates),
         "templates_hash": benchmark.templates_hash,
         "skipped": list(benchmark.skipped),
+        "notes": list(benchmark.notes),
         "sets": sets,
     }
 

@@ -1,7 +1,7 @@
 """From a list of image files, however it was written down, to the splits and shifts of a benchmark."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ class FileList:
         labels: (n,) index into the class names, `UNLABELLED` where unknown.
         splits: (n,) of `train`, `val`, `test` or `shift:NAME`.
         captions: n tuples of texts, or empty.
+        groups: attribute to n values, see `vlm_data.dataset.ImageDataset`.
     """
 
     ids: tuple[str, ...]
@@ -33,6 +34,7 @@ class FileList:
     labels: Int64[np.ndarray, " n"]
     splits: Shaped[np.ndarray, " n"]
     captions: tuple[tuple[str, ...], ...] = ()
+    groups: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 def source_path(reader: str, source: str, root: Path | None) -> Path:
@@ -56,6 +58,7 @@ def complete_splits(
     ids: Sequence[str],
     names: Sequence[str],
     seed: int,
+    most: int | None = None,
 ) -> Shaped[np.ndarray, " n"]:
     """Draw validation and test images from the training images where a split is missing.
 
@@ -68,6 +71,7 @@ def complete_splits(
         ids: n unique names.
         names: class names, for messages.
         seed: of the draw.
+        most: a missing split gets at most so many images of each class.
 
     Raises:
         DataLayoutError: if a class has too few images to keep one for training; the classes are listed.
@@ -82,7 +86,7 @@ def complete_splits(
     rows = np.array(sorted(np.flatnonzero(splits == "train").tolist(), key=lambda row: ids[row]), dtype=np.int64)
     classes = labels[rows] - UNLABELLED  # without a label: class 0
     counts = np.bincount(classes)
-    quota = np.maximum(1, np.rint(DRAWN_SHARE * counts)).astype(np.int64)
+    quota = np.maximum(1, np.minimum(np.rint(DRAWN_SHARE * counts), np.inf if most is None else most)).astype(np.int64)
     scarce = (np.flatnonzero((counts > 0) & (counts <= len(missing) * quota)) + UNLABELLED).tolist()
     if missing and scarce:
         who = listing([names[label] for label in scarce if label != UNLABELLED])
@@ -119,7 +123,12 @@ def check_coverage(name: str, class_names: Sequence[str], files: FileList) -> No
 
 
 def file_benchmark(
-    name: str, class_names: Sequence[str], templates: Sequence[str], files: FileList, seed: int
+    name: str,
+    class_names: Sequence[str],
+    templates: Sequence[str],
+    files: FileList,
+    seed: int,
+    most: int | None = None,
 ) -> Benchmark:
     """Sort a list of files into the data sets of a benchmark; missing splits are drawn (see `complete_splits`).
 
@@ -131,7 +140,7 @@ def file_benchmark(
             f"{name} has no training images; found only {listing(sorted(set(files.splits)))}. "
             "Expected a 'train' split. Add one, or remove the splits to have them drawn."
         )
-    splits = complete_splits(files.splits, files.labels, files.ids, class_names, seed)
+    splits = complete_splits(files.splits, files.labels, files.ids, class_names, seed, most)
 
     def dataset(split: str) -> FileDataset:
         rows = np.flatnonzero(splits == split)
@@ -143,6 +152,7 @@ def file_benchmark(
             files.labels[rows],
             tuple(files.paths[row] for row in rows),
             tuple(files.captions[row] for row in rows) if files.captions else (),
+            {attribute: tuple(values[row] for row in rows) for attribute, values in files.groups.items()},
         )
 
     shifts = sorted(split for split in set(splits) if split.startswith(SHIFT_PREFIX))

@@ -1,7 +1,7 @@
 """Parts of images as a data set of their own."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -98,6 +98,11 @@ class CroppedDataset:
     def captions(self) -> tuple[tuple[str, ...], ...]:
         """The captions of the image of each region."""
         return tuple(self.whole.captions[row] for row in self.rows) if self.whole.captions else ()
+
+    @property
+    def groups(self) -> Mapping[str, tuple[str, ...]]:
+        """The groups of the image of each region."""
+        return {name: tuple(values[row] for row in self.rows) for name, values in self.whole.groups.items()}
 
     def __len__(self) -> int:
         return len(self.rows)

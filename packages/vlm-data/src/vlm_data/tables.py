@@ -16,6 +16,7 @@ from vlm_data.errors import VlmDataError
 from vlm_data.files import replacing
 
 _SCHEMA_VERSION = "1"
+_GROUP = "group:"  # begins the name of a column that tells one attribute of the images
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,6 +29,7 @@ class Predictions:
         logits: (n, c) float32, the scores before the softmax.
         meta: strings that say where the table comes from: model, data, split, alpha, hashes of class names,
             templates, preprocessing and weights.
+        groups: for each attribute that images have besides their class (`region`, `year`), n values.
 
     Example:
         >>> import tempfile
@@ -40,6 +42,7 @@ class Predictions:
     labels: Int64[np.ndarray, " n"]
     logits: Float32[np.ndarray, "n c"]
     meta: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    groups: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.labels) == len(self.logits):
@@ -47,6 +50,9 @@ class Predictions:
                 f"predictions do not fit together: {len(self.ids)} ids, {len(self.labels)} labels, "
                 f"{len(self.logits)} rows of logits; expected one of each per sample."
             )
+        if any(len(values) != len(self.ids) for values in self.groups.values()):
+            sizes = {name: len(values) for name, values in self.groups.items()}
+            raise VlmDataError(f"predictions of {len(self.ids)} samples have groups of {sizes}; expected one each.")
         if len(set(self.ids)) != len(self.ids):
             raise VlmDataError("predictions contain a sample id twice; every sample must be counted once.")
 
@@ -91,6 +97,7 @@ class Predictions:
             "confidence": pa.array(self.confidences.astype(np.float32), pa.float32()),
             "logits": pa.FixedSizeListArray.from_arrays(flat, self.logits.shape[1]),
         }
+        columns |= {_GROUP + name: pa.array(values, pa.string()) for name, values in sorted(self.groups.items())}
         meta = json.dumps(dict(self.meta), sort_keys=True)
         header = {"vlm_table": "predictions", "schema_version": _SCHEMA_VERSION, "meta": meta}
         table = pa.table(columns).replace_schema_metadata(header)
@@ -128,6 +135,11 @@ class Predictions:
                 table["label"].to_numpy().astype(np.int64),
                 logits.flatten().to_numpy().reshape(len(table), logits.type.list_size),
                 json.loads(header["meta"]),
+                {
+                    column.removeprefix(_GROUP): tuple(table[column].to_pylist())
+                    for column in table.column_names
+                    if column.startswith(_GROUP)
+                },
             )
         except (LookupError, ValueError, TypeError, AttributeError, pa.ArrowException) as error:
             raise VlmDataError(

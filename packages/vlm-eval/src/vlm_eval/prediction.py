@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from vlm_data.benchmark import EvaluationSet
+from vlm_data.benchmark import ClassSources, EvaluationSet
 from vlm_data.dataset import ImageDataset
 from vlm_data.errors import CallError, VlmDataError
 from vlm_data.files import text_hash
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
 from vlm_data.text import list_hash
+from vlm_eval.projection import project
 from vlm_models.checkpoint import weights_hash
 from vlm_models.classifier import Classifier
 from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
@@ -21,6 +22,7 @@ def predict(
     dataset: ImageDataset,
     *,
     batch_size: int = EVALUATION_BATCH,
+    classes: ClassSources = (),
     meta: Mapping[str, str] | None = None,
     progress: Progress = silent,
 ) -> Predictions:
@@ -32,6 +34,7 @@ def predict(
         model: the classifier, on the device where it shall run.
         dataset: images with labels; unlabelled samples keep the label -1.
         batch_size: of each process; it does not change the result beyond rounding.
+        classes: of the data set where they are made of the model's classes, see `vlm_data.benchmark.Shift`.
         meta: facts to keep with the table; names and hashes of model and data set by default.
         progress: told about batches.
 
@@ -54,7 +57,7 @@ def predict(
             model, dataset, model.encoder.preprocess, device=device, batch_size=batch_size, progress=progress
         )
     known = meta or {"data": dataset.name, "split": dataset.split, **model_facts(model)}
-    return Predictions(dataset.ids, dataset.labels, logits, known)
+    return Predictions(dataset.ids, dataset.labels, project(logits, classes), known, dataset.groups)
 
 
 def predict_sets(
@@ -87,7 +90,14 @@ def predict_sets(
         path = out / f"{file_stem(evaluation.data)}.{evaluation.dataset.split}.parquet" if out else None
         table = load_matching(path, meta)
         if table is None:
-            table = predict(model, evaluation.dataset, batch_size=batch_size, meta=meta, progress=progress)
+            table = predict(
+                model,
+                evaluation.dataset,
+                batch_size=batch_size,
+                classes=evaluation.classes,
+                meta=meta,
+                progress=progress,
+            )
             if path and process_place()[0] == 0:
                 table.save(path)
         tables.append(table)
@@ -141,6 +151,8 @@ def model_facts(model: Classifier) -> dict[str, str]:
 
 def set_facts(evaluation: EvaluationSet) -> dict[str, str]:
     """Return what a table keeps about the data set it was computed on."""
+    own = {"classes_hash": text_hash(*map(repr, evaluation.classes))} if evaluation.classes else {}
+    quoted = {"metrics": " ".join(evaluation.metrics)} if evaluation.metrics else {}
     return {
         "data": evaluation.data,
         "split": evaluation.dataset.split,
@@ -149,6 +161,8 @@ def set_facts(evaluation: EvaluationSet) -> dict[str, str]:
         "group": evaluation.group,
         "severity": str(evaluation.severity),
         "data_hash": evaluation.dataset.fingerprint,
+        **own,
+        **quoted,
     }
 
 

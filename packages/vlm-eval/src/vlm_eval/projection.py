@@ -1,9 +1,16 @@
-"""From a large list of classes to the classes of a test set: keeping some columns, or merging columns by maximum."""
+"""From a large list of classes to the classes of a test set: keeping some columns, or merging several into one."""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Float, Float64, Int, Int64
 
-from vlm_data.errors import CallError
+from vlm_data.benchmark import ClassSources
+from vlm_data.errors import CallError, unknown_name
+
+Merge = Literal["max", "mean", "median", "sum"]
+_EXCLUSION = 1e10
 
 
 def _check_ids(class_ids: Int[np.ndarray, " k"], classes: int) -> None:
@@ -55,28 +62,76 @@ def select_labels(labels: Int[np.ndarray, " n"], class_ids: Int[np.ndarray, " k"
     return np.where(class_ids[found] == labels, found, -1)
 
 
-def merge_classes(logits: Float[np.ndarray, "n c"], groups: Int[np.ndarray, "g 2"]) -> Float[np.ndarray, "n k"]:
-    """Return for each target class the maximum over its source columns (ObjectNet: 113 classes of 125 ImageNet ids).
+def merge_classes(
+    logits: Float[np.ndarray, "n c"],
+    sources: Sequence[Sequence[int]],
+    how: Merge = "max",
+    missing: float | None = None,
+) -> Float[np.ndarray, "n k"]:
+    """Return the score of each target class, made of those of its source columns.
+
+    The maximum is what the published programs use (ObjectNet: 113 classes of 125 ImageNet ids; the video sets). The
+    others are in float64; the median of an even number of sources is the mean of the two middle ones.
 
     Args:
         logits: (n, c) scores over the large class list.
-        groups: (g, 2) pairs (target class, source column); every target 0 to k - 1 needs at least one source, a source
-            may serve several targets.
+        sources: for each of the k target classes the columns it is made of; a column may serve several targets.
+        how: how the scores of the sources become one.
+        missing: score of a target without source; None refuses such a target.
 
     Raises:
-        CallError: if a target has no source or a source is no column.
+        CallError: if a target has no source, a source is no column, or there is no such way to merge.
 
     Example:
-        >>> merge_classes(np.array([[0.0, 1.0, 2.0]]), np.array([[0, 1], [1, 0], [1, 2]]))
+        >>> merge_classes(np.array([[0.0, 1.0, 2.0]]), [[1], [0, 2]])
+        array([[1., 2.]])
+        >>> merge_classes(np.array([[0.0, 1.0, 2.0]]), [[1], [0, 2]], how="sum")
         array([[1., 2.]])
     """
-    targets, sources = groups[np.argsort(groups[:, 0], kind="stable")].T
-    _check_ids(sources, logits.shape[1])
-    present, starts = np.unique(targets, return_index=True)
-    if present[0] != 0 or present[-1] != len(present) - 1:
-        lacking = sorted(set(range(int(present[-1]) + 1)) - set(present.tolist()))
+    if how not in get_args(Merge):
+        raise unknown_name("way to merge classes", how, get_args(Merge))
+    counts = np.array([len(columns) for columns in sources], dtype=np.int64)
+    flat = np.array([column for columns in sources for column in columns], dtype=np.int64)
+    _check_ids(flat, logits.shape[1])
+    filled = np.flatnonzero(counts)
+    if len(filled) < len(counts) and missing is None:
         raise CallError(
-            f"the groups name {len(present)} target classes from {int(present[0])} to {int(present[-1])}, without "
-            f"source for {lacking[:5]}. Expected every target from 0 on to have a source class."
+            f"{len(counts) - len(filled)} of {len(counts)} target classes have no source, first "
+            f"{int(np.flatnonzero(counts == 0)[0])}. Expected a source for each, or the score such a class gets."
         )
-    return np.maximum.reduceat(logits[:, sources], starts, axis=1)
+    starts = (np.cumsum(counts) - counts)[filled]
+    columns = logits[:, flat] if how == "max" else logits[:, flat].astype(np.float64)
+    merged = np.full((len(logits), len(counts)), 0 if missing is None else missing, dtype=columns.dtype)
+    if how == "max":
+        merged[:, filled] = np.maximum.reduceat(columns, starts, axis=1)
+    elif how == "median":
+        for target, start in zip(filled, starts, strict=True):
+            merged[:, target] = np.median(columns[:, start : start + counts[target]], axis=1)
+    else:
+        merged[:, filled] = np.add.reduceat(columns, starts, axis=1) / (counts[filled] if how == "mean" else 1)
+    return merged
+
+
+def exclude_classes(logits: Float[np.ndarray, "n c"], class_ids: Sequence[int]) -> Float64[np.ndarray, "n c"]:
+    """Return scores in which some classes can never be the largest: 1e10 is taken off theirs.
+
+    The published programs do so to the class "none" of YouTube-BoundingBoxes, which no classifier is asked for.
+
+    Example:
+        >>> exclude_classes(np.array([[3.0, 1.0]]), [0]).argmax(axis=1)
+        array([1])
+    """
+    _check_ids(np.asarray(class_ids, dtype=np.int64), logits.shape[1])
+    excluded = logits.astype(np.float64)
+    excluded[:, list(class_ids)] -= _EXCLUSION
+    return excluded
+
+
+def project(logits: Float[np.ndarray, "n c"], classes: ClassSources) -> Float[np.ndarray, "n k"]:
+    """Return logits over the classes of a test set (see `vlm_data.benchmark.Shift`), unchanged if it has none of its own.
+
+    Example:
+        >>> project(np.array([[0.0, 1.0, 2.0]]), ()), project(np.array([[0.0, 1.0, 2.0]]), ((2,), (0, 1)))
+        (array([[0., 1., 2.]]), array([[2., 1.]]))
+    """
+    return merge_classes(logits, classes) if classes else logits

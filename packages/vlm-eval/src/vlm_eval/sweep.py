@@ -13,6 +13,7 @@ from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
 from vlm_eval.mixable import check_mixable
 from vlm_eval.prediction import file_stem, load_matching, mixture_hash, model_facts, require_head, set_facts
+from vlm_eval.projection import project
 from vlm_eval.shared_prefix import SharedPrefix
 from vlm_models.classifier import LINEAR, ZERO_SHOT, Classifier, LinearHead
 from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
@@ -176,4 +177,9 @@ def _compute(
         batch_size=batch_size,
         progress=progress,
     )
-    return [Predictions(dataset.ids, dataset.labels, logits[:, index].copy(), meta) for index, meta in enumerate(metas)]
+    return [
+        Predictions(
+            dataset.ids, dataset.labels, project(logits[:, index], evaluation.classes).copy(), meta, dataset.groups
+        )
+        for index, meta in enumerate(metas)
+    ]

@@ -1,5 +1,6 @@
 """What fine-tuning does to the shifts while it runs: accuracy after every epoch, and a warning when it collapses."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 
 from vlm_data.benchmark import Benchmark
 from vlm_data.dataset import ImageDataset
+from vlm_eval.projection import project
 from vlm_finetune.validation import Validator
 from vlm_models.classifier import Classifier
 
@@ -26,12 +28,18 @@ class ShiftTracker:
     """
 
     def __init__(self, benchmark: Benchmark, zero_shot: Classifier, images: int, device: torch.device | str) -> None:
-        natural = [shift.datasets[0] for shift in benchmark.shifts if shift.group == "natural"]
-        sets = {data.name: _sample(data, images) for data in natural} if images else {}
+        natural = [shift for shift in benchmark.shifts if shift.group == "natural"] if images else []
+        sets = {shift.datasets[0].name: (_sample(shift.datasets[0], images), shift.classes) for shift in natural}
         # a frozen encoder sees every image once, an encoder that moves sees them again each epoch
-        self._validators = {frozen: {k: Validator(v, frozen) for k, v in sets.items()} for frozen in (False, True)}
+        self._validators = {
+            frozen: {
+                name: Validator(data, frozen, functools.partial(project, classes=classes))
+                for name, (data, classes) in sets.items()
+            }
+            for frozen in (False, True)
+        }
         self._device = torch.device(device)
-        self._chance = 1 / len(benchmark.class_names)
+        self._chance = {name: 1 / len(classes or benchmark.class_names) for name, (_, classes) in sets.items()}
         self.start = self._accuracies(zero_shot, frozen=False)
         self.collapsed: set[str] = set()
 
@@ -51,8 +59,9 @@ class ShiftTracker:
         return {name: validator.score(classifier, self._device)[0] for name, validator in validators.items()}
 
     def _has_collapsed(self, name: str, accuracy: float) -> bool:
-        advantage = self.start[name] - self._chance
-        return advantage > 0 and accuracy - self._chance < (1 - _LOST_SHARE) * advantage
+        chance = self._chance[name]
+        advantage = self.start[name] - chance
+        return advantage > 0 and accuracy - chance < (1 - _LOST_SHARE) * advantage
 
 
 def _sample(dataset: ImageDataset, images: int) -> ImageDataset:

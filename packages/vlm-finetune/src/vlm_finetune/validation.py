@@ -1,6 +1,7 @@
 """Scores on the validation split that decide which epoch is kept."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -22,15 +23,18 @@ class Validator:
     Attributes:
         dataset: the validation split.
         frozen_encoder: whether all classifiers share one unchanging image tower.
+        project: makes logits over the classes of the data set where these are not the classifier's own.
     """
 
     dataset: ImageDataset
     frozen_encoder: bool = False
+    project: Callable[[np.ndarray], np.ndarray] | None = None
     _features: torch.Tensor | None = None
 
     def score(self, classifier: Classifier, device: torch.device) -> tuple[float, float]:
         """Return (accuracy in [0, 1], mean negative log-likelihood in nats) over the labelled samples."""
-        logits = torch.from_numpy(self._logits(classifier, device))
+        found = self._logits(classifier, device)
+        logits = torch.from_numpy(self.project(found) if self.project else found)
         labels = torch.from_numpy(self.dataset.labels)
         known = labels != UNLABELLED
         return accuracy_and_nll(logits[known], labels[known]) if known.any() else (0.0, float("inf"))

@@ -1,11 +1,11 @@
 """Images sorted into class folders, with or without split folders: `folder:DIR`."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from vlm_data.benchmark import Benchmark, DatasetInfo
+from vlm_data.class_folders import SUFFIXES, class_folders, scan
 from vlm_data.errors import DataLayoutError, listing
 from vlm_data.file_benchmark import (
     SHIFT_PREFIX,
@@ -17,7 +17,6 @@ from vlm_data.file_benchmark import (
 )
 from vlm_data.text_files import class_names_in, templates_in
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _SHIFTS = "shifts"
 
 INFO = DatasetInfo(
@@ -48,7 +47,7 @@ def load(source: str, root: Path | None, seed: int) -> Benchmark:
             f"{folder} {what}. Expected a folder with one folder of images per class. "
             "Check the path; relative ones start at --data-root, else at the current folder."
         )
-    trees = {split: _class_folders(path) for split, path in _split_folders(folder).items()}
+    trees = {split: class_folders(path, besides=_SHIFTS) for split, path in _split_folders(folder).items()}
     keys = sorted(trees["train"])
     _check_same_classes(folder, trees)
     files = _file_list(folder, trees, keys)
@@ -60,11 +59,11 @@ def load(source: str, root: Path | None, seed: int) -> Benchmark:
 
 def _split_folders(folder: Path) -> dict[str, Path]:
     """Return where each split and shift lies; a folder without split folders is all `train`."""
-    folders = {path.name: path for path in _scan(folder)[0]}
+    folders = {path.name: path for path in scan(folder)[0]}
     found: dict[str, Path] = {}
     for word, split in SPLIT_WORDS.items():
         path = folders.get(word)
-        if path and _scan(path)[0]:  # a class may be called "train" too: it holds images, not folders
+        if path and scan(path)[0]:  # a class may be called "train" too: it holds images, not folders
             if split in found:
                 raise DataLayoutError(
                     f"{folder} has two folders for the {split} split, {found[split].name} and {word}. "
@@ -84,41 +83,8 @@ def _split_folders(folder: Path) -> dict[str, Path]:
             f"{folder / hollow[0]} has no class folders, unlike {found['train']}. "
             f"Expected {hollow[0]}/CLASS/*.jpg. Sort its images so, or remove it to have the split drawn."
         )
-    shifts = _scan(folders[_SHIFTS])[0] if _SHIFTS in folders else []
+    shifts = scan(folders[_SHIFTS])[0] if _SHIFTS in folders else []
     return {**(found or {"train": folder}), **{SHIFT_PREFIX + path.name: path for path in shifts}}
-
-
-def _class_folders(folder: Path) -> dict[str, list[Path]]:
-    """Return the sorted image files of every class folder.
-
-    Raises:
-        DataLayoutError: for no class folders, images outside them or deeper, or class folders without images.
-    """
-    folders, loose = _scan(folder)
-    contents = {path.name: _scan(path) for path in folders}
-    if contents.get(_SHIFTS, ([], []))[0]:  # the shifts of a folder without splits; as a class it would hold images
-        del contents[_SHIFTS]
-    deep = [path for inner, _ in contents.values() for path in inner if _scan(path)[1]]
-    if loose or deep or not contents:
-        example = (loose + [image for path in deep for image in _scan(path)[1]])[:1]
-        what = f"found {example[0].relative_to(folder)}" if example else "it holds no folders and no images"
-        raise DataLayoutError(
-            f"{folder} is not sorted into class folders: {what}. Expected {folder.name}/CLASS/*.jpg. "
-            "Move every image directly into the folder of its class."
-        )
-    empty = [name for name, (_, images) in contents.items() if not images]
-    if empty:
-        raise DataLayoutError(
-            f"{folder} is half-empty: {len(empty)} of {len(contents)} class folders hold no images: {listing(empty)}"
-            f"{_other_contents(folder / empty[0])}. Expected files ending in {' '.join(SUFFIXES)} in each. "
-            "Fill these folders or remove them."
-        )
-    return {name: images for name, (_, images) in contents.items()}
-
-
-def _other_contents(folder: Path) -> str:
-    inside = sorted({path.name + "/" if path.is_dir() else path.suffix or path.name for path in folder.iterdir()})
-    return f" ({folder.name!r} holds {listing(inside)})" if inside else ""
 
 
 def _check_same_classes(folder: Path, trees: dict[str, dict[str, list[Path]]]) -> None:
@@ -163,12 +129,3 @@ def _file_list(folder: Path, trees: dict[str, dict[str, list[Path]]], keys: list
         labels=np.array([label for _, label, _ in rows], dtype=np.int64),
         splits=np.array([split for _, _, split in rows], dtype=object),
     )
-
-
-def _scan(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the folders and the image files in a folder, sorted; hidden ones and other files are passed over."""
-    with os.scandir(folder) as listed:  # asks the disk once per folder, not once per file
-        entries = [entry for entry in listed if not entry.name.startswith(".")]
-    folders = sorted(entry.name for entry in entries if entry.is_dir())
-    images = sorted(entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES) and entry.is_file())
-    return [folder / name for name in folders], [folder / name for name in images]

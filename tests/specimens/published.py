@@ -1,0 +1,48 @@
+"""Miniature copies of published data sets, written as their authors lay them out."""
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+IMAGENET_CLASSES = {6: "n01498041", 11: "n01531178", 409: "n02708093", 414: "n02769748", 530: "n03196217"}
+"""Class numbers and WordNet ids: 6, 11, 414 are in R, 6, 11, 530 in A; 409 and 530 are one ObjectNet class."""
+CORRUPTIONS = ("noise/gaussian_noise", "snow")
+
+
+def write_image(path: Path, size: tuple[int, int] = (20, 16)) -> None:
+    """Write one image of random pixels that depend on the path below the tree."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(zlib.crc32("/".join(path.parts[-4:]).encode()))
+    picture = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    picture.save(path, format="PNG" if path.suffix == ".png" else "JPEG")
+
+
+def write_classes(folder: Path, names: list[str], per_class: int, suffix: str = "JPEG") -> None:
+    """Write class folders of images."""
+    for name in names:
+        for number in range(per_class):
+            write_image(folder / name / f"{name.replace('/', '-')}_{number}.{suffix}")
+
+
+def write_imagenet(root: Path) -> None:
+    """Write five classes of ImageNet and what its shifts have of them, with classes that ImageNet here has not."""
+    wnids = list(IMAGENET_CLASSES.values())
+    write_classes(root / "imagenet" / "train", wnids, 12)
+    write_classes(root / "imagenet" / "val", wnids, 4)
+    write_classes(root / "ImageNetV2-matched-frequency", [*map(str, IMAGENET_CLASSES), "7"], 2)
+    write_classes(root / "imagenet-r", [wnids[0], wnids[1], wnids[3], "n01443537"], 3)
+    write_classes(root / "imagenet-a", [wnids[0], wnids[1], wnids[4]], 3)
+    write_classes(root / "sketch", wnids, 2)
+    for folder in ("alarm_clock", "backpack", "air_freshener"):
+        for number in range(3):
+            write_image(root / "objectnet-1.0" / "images" / folder / f"{number}.png")
+    for corruption in CORRUPTIONS:
+        for severity in range(1, 6):
+            write_classes(root / "ImageNet-C" / corruption / str(severity), wnids, 1)
+
+
+PUBLISHED: dict[str, Callable[[Path], None]] = {"imagenet": write_imagenet}
+"""For every published data set the function that writes its miniature below a folder, the later `--data-root`."""
