@@ -10,6 +10,7 @@ import pytest
 
 from vlm_data.errors import CallError, VlmDataError
 from vlm_eval.report import write_figures, write_report
+from vlm_eval.report.figures import panels
 from vlm_eval.report.findings import Findings
 from vlm_eval.report.run_files import read_run
 from vlm_eval.scores import score_tables
@@ -283,3 +284,9 @@ def test_a_report_needs_no_torch(whole_run):
     code = f"import sys; from vlm_eval.report import write_report; write_report({run}); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_run_without_optimiser_steps_has_no_empty_figures(made_run, made_tables, tmp_path):
+    epoch = {"event": "epoch", "phase": 0, "epoch": 1, "step": 5, "val_accuracy": 0.9, "val_nll": 0.3, "best": True}
+    run = made_run(tmp_path / "run", made_tables(alphas=(0.0, 1.0)), events=[{"event": "start", "step": 0}, epoch])
+    assert [panel.name for panel in panels(Findings(read_run(run)))["training"]] == ["training-accuracy"]

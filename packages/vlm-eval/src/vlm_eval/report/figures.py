@@ -138,9 +138,12 @@ def _training(findings: Findings) -> list[Panel]:
         return []
     wanted = {
         "training-accuracy": (draw_progress, "Accuracy on ID validation and on tracked shifts per epoch"),
-        "training-loss": (draw_loss, "Training loss per optimiser step"),
-        "training-lr": (draw_learning_rate, "Learning rate per optimiser step"),
     }
+    if curve.loss.epochs or curve.diverged is not None:  # a search over heads takes no optimiser step
+        wanted |= {
+            "training-loss": (draw_loss, "Training loss per optimiser step"),
+            "training-lr": (draw_learning_rate, "Learning rate per optimiser step"),
+        }
     return [
         Panel(name, description, partial(_draw_axes, partial(draw, curve=curve)))
         for name, (draw, description) in wanted.items()
