@@ -10,6 +10,7 @@ import numpy as np
 from vlm_data.benchmark import Benchmark, DatasetInfo
 from vlm_data.dataset import FileDataset, ImageDataset
 from vlm_data.errors import CallError, DataLayoutError, UnreadableImageError
+from vlm_data.few_shot import few_shot
 from vlm_data.progress import Progress, silent
 from vlm_data.registry import Registry
 
@@ -43,6 +44,8 @@ def load_benchmark(
     seed: int = 0,
     limit: int | None = None,
     skip_unreadable: bool = False,
+    shots: int | None = None,
+    draw: int = 0,
     progress: Progress = silent,
 ) -> Benchmark:
     """Load a benchmark: class names, templates, splits and shifts; images of files stay on disk until asked for.
@@ -54,10 +57,13 @@ def load_benchmark(
         limit: keep at most so many samples of every split and shift, drawn without regard to order.
         skip_unreadable: decode every file once now, leave out those that cannot be decoded and list them in
             `Benchmark.skipped`, instead of failing when one is met.
+        shots: keep so many training and validation images of every class only, see `few_shot`; `limit` is then about
+            test set and shifts.
+        draw: number of the repetition, for `shots`.
         progress: called after each file that was decoded for `skip_unreadable`.
 
     Raises:
-        CallError: for an unknown name, a path without a reader, or a limit below one.
+        CallError: for an unknown name, a path without a reader, a limit below one, or more shots than a class has.
         DataLayoutError: if the data is not laid out as the reader expects.
 
     Example:
@@ -75,7 +81,11 @@ def load_benchmark(
     benchmark = REGISTRY.load(kind).load(source, Path(root) if root else None, seed)
     if skip_unreadable:
         benchmark = _without_unreadable(benchmark, progress)
-    return _map_datasets(benchmark, lambda data: _limited(data, limit)) if limit else benchmark
+    limited = _map_datasets(benchmark, lambda data: _limited(data, limit)) if limit else benchmark
+    if not shots:
+        return limited
+    few = few_shot(benchmark, shots, draw)
+    return dataclasses.replace(limited, train=few.train, val=few.val)
 
 
 def _map_datasets(benchmark: Benchmark, change: Callable[[ImageDataset], ImageDataset]) -> Benchmark:
