@@ -42,6 +42,11 @@ class Console:
                 f"warning: {len(files)} unreadable image{'s were' if len(files) > 1 else ' was'} left out: {named}"
             )
 
+    def notes(self, notes: Sequence[str]) -> None:
+        """Tell what should be known about the data before a number is read."""
+        for note in notes:
+            self.say(f"note: {note}")
+
     def progress(self, stage: str, done: int, total: int) -> None:
         """Show how far a stage is, with rate and remaining time; fits `vlm_data.progress.Progress`."""
         if not self.is_main:

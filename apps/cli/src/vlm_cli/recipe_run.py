@@ -37,6 +37,7 @@ def run_recipe(
             console.say(f"loading {recipe.data.name} and {recipe.model.spec}")
             benchmark = load_data(recipe)
             console.skipped(benchmark.skipped)
+            console.notes(benchmark.notes)
             zero_shot = zero_shot_model(recipe, benchmark, str(state.device))
             run = prepare_run(recipe, out, overwrite)  # now: a misspelt name above leaves no directory
             if not run.is_trained:

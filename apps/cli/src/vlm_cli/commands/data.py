@@ -22,6 +22,7 @@ LS_EPILOG = options.examples(
 SHOW_EPILOG = options.examples(
     "vlm data show digits",
     "vlm data show folder",
+    "vlm data show imagenet --layout",
     "vlm data show folder:photos --out photos.png",
     "vlm data show csv:table.csv --data-root photos --json",
 )
@@ -40,14 +41,14 @@ def command() -> None:
 @command.command(cls=rich_click.RichCommand, epilog=LS_EPILOG)
 @options.output_options
 def ls(as_json: bool, verbose: bool, debug: bool) -> None:
-    """List the embedded benchmarks and the readers for your own data."""
+    """List the embedded and published benchmarks and the readers for your own data."""
     from vlm_data import benchmark_info, benchmark_names
 
     console = Console(as_json, verbose)
     infos = [benchmark_info(name) for name in benchmark_names()]
     console.document({"data": [{"spec": i.spec, "summary": i.summary, "licence": i.licence} for i in infos]})
     console.listing(("--data", "is", "licence"), [(i.spec, i.summary, i.licence) for i in infos])
-    console.text("`vlm data show folder` (or csv, ...) tells how the files have to lie.")
+    console.text("`vlm data show folder --layout` (or csv, imagenet, ...) tells how the files have to lie.")
 
 
 @command.command(cls=rich_click.RichCommand, epilog=SHOW_EPILOG)
@@ -57,6 +58,7 @@ def ls(as_json: bool, verbose: bool, debug: bool) -> None:
 @options.limit_option
 @options.skip_unreadable_option
 @click.option("--out", type=click.Path(path_type=Path), help="Write a contact sheet, images of every set, to this PNG.")
+@click.option("--layout", "layout_only", is_flag=True, help="Only show how the files have to lie; read nothing.")
 @click.option("--columns", type=click.IntRange(min=1), default=10, show_default=True, help="Images per row of it.")
 @options.output_options
 def show(
@@ -66,6 +68,7 @@ def show(
     limit: int | None,
     skip_unreadable: bool,
     out: Path | None,
+    layout_only: bool,
     columns: int,
     as_json: bool,
     verbose: bool,
@@ -73,19 +76,21 @@ def show(
 ) -> None:
     """Show class names, templates, splits, shifts, sizes and hashes of a data set.
 
-    For a reader without a path, such as `folder`, show how the files have to lie.
+    For a reader without a path, such as `folder`, or with --layout, show how the files have to lie.
     """
     from vlm_data import benchmark_info, benchmark_names, load_benchmark
     from vlm_data.contact_sheet import write_contact_sheet
     from vlm_data.description import describe
 
     console = Console(as_json, verbose)
-    if spec in benchmark_names() and (info := benchmark_info(spec)).layout:
+    if layout_only or (spec in benchmark_names() and ":" in benchmark_info(spec).spec):  # a reader without a path
+        info = benchmark_info(spec)
         console.document({"spec": info.spec, "summary": info.summary, "layout": info.layout})
-        console.text(f"{info.spec}: {info.summary}\n\n{info.layout}")
+        console.text(f"{info.spec}: {info.summary}\n\n{info.layout or 'It is embedded: no files are needed.'}")
         return
     benchmark = load_benchmark(spec, data_root, seed=data_seed, limit=limit, skip_unreadable=skip_unreadable)
     console.skipped(benchmark.skipped)
+    console.notes(benchmark.notes)
     sheet = write_contact_sheet(benchmark, out, columns) if out else None
     facts = describe(benchmark)
     console.document(

@@ -65,6 +65,7 @@ def command(
             specs, name=data, root=data_root and str(data_root), limit=limit, skip_unreadable=skip_unreadable or None
         )
         console.skipped(benchmark.skipped)
+        console.notes(benchmark.notes)
         rows = []
         for spec in dict.fromkeys(specs):
             console.say(f"evaluating {spec} on {benchmark.name}")

@@ -79,6 +79,7 @@ def command(
             skip_unreadable=skip_unreadable or None,
         )
         console.skipped(benchmark.skipped)
+        console.notes(benchmark.notes)
         words = (benchmark.class_names, benchmark.templates)
         ends = (
             load_classifier(zero_shot, *words, str(state.device)),

@@ -73,6 +73,7 @@ def command(
             specs, name=data, root=data_root and str(data_root), limit=limit, skip_unreadable=skip_unreadable or None
         )
         console.skipped(benchmark.skipped)
+        console.notes(benchmark.notes)
         evaluation = SoupEvaluation(
             specs,
             lambda spec: load_classifier(spec, benchmark.class_names, benchmark.templates, str(state.device)),
