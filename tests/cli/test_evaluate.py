@@ -26,6 +26,8 @@ def test_every_model_gets_a_row_on_every_test_set(vlm, workplace, elsewhere):
     tiny, tuned = _scores(rows, "tiny"), _scores(rows, RUN)
     assert tiny.keys() == tuned.keys() and len(tiny) == 1 + 6 + 3 + 15
     assert tiny != tuned
+    for row in rows:
+        assert {"temperature", "ece_rescaled", "overconfidence", "brier_refinement"} <= row["metrics"].keys()
     written = vlm("results", elsewhere[3], "--json").document["rows"]
     assert [(row["model"], row["data"], row["metrics"]) for row in written] == [
         (row["model"], row["data"], row["metrics"]) for row in rows
@@ -35,7 +37,7 @@ def test_every_model_gets_a_row_on_every_test_set(vlm, workplace, elsewhere):
 def test_predictions_are_kept_and_not_computed_again(vlm, workplace, elsewhere, tmp_path):
     first = vlm("evaluate", "tiny", *LIMIT, *elsewhere, "--json")
     tables = {path: path.stat().st_mtime_ns for path in (tmp_path / "evaluations").rglob("*.parquet")}
-    assert len(tables) == 1 + 6 + 15
+    assert len(tables) == 1 + 6 + 15 + 1, "with the ID validation set, which gives the temperature"
     again = vlm("evaluate", "tiny", *LIMIT, *elsewhere, "--json")
     assert again.document == first.document
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "evaluations").rglob("*.parquet")} == tables

@@ -165,7 +165,8 @@ class TestEvaluate:
         assert rows[0]["data"] == "digits"
         assert {r["split"] for r in rows} == {"test"} and {r["model"] for r in rows} == {"tiny"}
         assert rows[0]["metrics"]["accuracy"] == pytest.approx(predict(model, digits.test).accuracy)
-        assert all(value >= 0 for r in rows for value in r["metrics"].values())
+        assert all(np.isfinite(value) for r in rows for value in r["metrics"].values())
+        assert len({r["metrics"]["temperature"] for r in rows}) == 1, "one temperature, used everywhere"
 
         def never(*_):
             raise AssertionError("computed again")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _COLUMNS_AT_ONCE = 7
 """Data columns side by side, so that a table fits a terminal of 100 characters."""
-_LABELS = {"accuracy": "acc", "ece": "ECE"}
+_LABELS = {"accuracy": "acc", "ece": "ECE", "ece_rescaled": "ECE/T"}
 
 
 def show_plan(recipe: "Recipe", out: "Path", console: Console) -> None:

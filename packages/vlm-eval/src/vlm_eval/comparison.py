@@ -77,7 +77,8 @@ def keep_metrics(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
     for row in rows:
         values = {name: row["metrics"][name] for name in metrics if name in row["metrics"]}
         intervals = {name: row["intervals"][name] for name in values if name in row["intervals"]}
-        kept += [{**row, "metrics": values, "intervals": intervals}] if values else []
+        if values:
+            kept.append({**row, "metrics": values, "intervals": intervals})
     return kept
 
 
@@ -88,7 +89,8 @@ def is_share(metric: str) -> bool:
         >>> is_share("accuracy"), is_share("nll"), is_share("a metric of another program")
         (True, False, False)
     """
-    return metric in metric_names() and load_metric(metric)["range"] == (0.0, 1.0)
+    name = metric.removesuffix("_rescaled")  # after temperature scaling
+    return name in metric_names() and load_metric(name)["range"] == (0.0, 1.0)
 
 
 def _method(rows: Iterable[Row]) -> str | None:

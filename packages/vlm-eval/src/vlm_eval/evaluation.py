@@ -1,7 +1,7 @@
 """The verdict on a run: every interpolated model on ID and shifts, from predictions to rows."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from vlm_data.benchmark import Benchmark, EvaluationSet
@@ -10,8 +10,9 @@ from vlm_data.errors import VlmDataError
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
 from vlm_eval.prediction import file_stem, predict_sets
+from vlm_eval.rescaling import ModelKey, fitted_temperatures
 from vlm_eval.rows import Row
-from vlm_eval.scores import score_tables
+from vlm_eval.scores import Scoring, score_tables
 from vlm_eval.sweep import evaluate_interpolations
 from vlm_finetune.errors import VlmFinetuneError
 from vlm_finetune.run import Run, require_trained
@@ -92,7 +93,8 @@ def read_verdict(run: Run) -> Verdict:
             f"{run.path} has no predictions. Give the `vlm finetune` command again; it goes on where it was stopped."
         )
     tables = sorted((Predictions.load(path) for path in paths), key=_table_order)
-    rows = score_tables(tables, run=run.path, method=run.recipe.method)
+    scoring = Scoring(temperatures=fitted_temperatures(tables))
+    rows = score_tables(tables, run=run.path, method=run.recipe.method, scoring=scoring)
     settings = run.recipe.evaluation
     return Verdict(rows, choose_alpha(rows) if settings.choose_alpha else settings.alpha)
 
@@ -114,6 +116,9 @@ def evaluate(
 ) -> list[Row]:
     """Evaluate one model on the ID test set and every shift of a benchmark.
 
+    Where validation images have labels, rows also tell calibration after temperature scaling; the temperature is fitted
+    on those images and on nothing else.
+
     Args:
         model: with a head for the class names of the benchmark.
         benchmark: what to evaluate on.
@@ -121,8 +126,9 @@ def evaluate(
         batch_size: of each process.
         progress: told about batches.
     """
-    sets = _labelled(benchmark.evaluation_sets())
-    return score_tables(predict_sets(model, sets, out, batch_size=batch_size, progress=progress))
+    tables = predict_sets(model, evaluation_sets(benchmark), out, batch_size=batch_size, progress=progress)
+    scoring = Scoring(temperatures=fitted_temperatures(tables))
+    return score_tables((table for table in tables if table.meta["split"] != "val"), scoring=scoring)
 
 
 def interpolate_models(
@@ -147,10 +153,21 @@ def interpolate_models(
         batch_size: of each process.
         progress: told about batches.
     """
+    sets = sorted(evaluation_sets(benchmark), key=lambda one: one.dataset.split != "val")  # it gives the temperatures
     tables = evaluate_interpolations(
-        zero_shot, fine_tuned, evaluation_sets(benchmark), alphas, out=out, batch_size=batch_size, progress=progress
+        zero_shot, fine_tuned, sets, alphas, out=out, batch_size=batch_size, progress=progress
     )
-    return score_tables(tables, run=out)
+    temperatures: dict[ModelKey, float] = {}
+    scored = _noting_temperatures(tables, temperatures)
+    rows = score_tables(scored, run=out, scoring=Scoring(temperatures=temperatures))
+    return sorted(rows, key=lambda row: row["split"] == "val")
+
+
+def _noting_temperatures(tables: Iterable[Predictions], found: dict[ModelKey, float]) -> Iterator[Predictions]:
+    """Pass tables on, one data set in memory at a time; what validation tables tell is there for all that follow."""
+    for table in tables:
+        found |= fitted_temperatures([table])
+        yield table
 
 
 def predictions_folder(out: Path, spec: str, benchmark: Benchmark, precision: str = "fp32") -> Path:

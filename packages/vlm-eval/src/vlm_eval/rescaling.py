@@ -1,6 +1,7 @@
 """Calibration after temperature scaling: one temperature per model, fitted on ID validation, applied everywhere."""
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 
 from vlm_data.tables import Predictions
 from vlm_eval.metrics.calibration import (
@@ -10,6 +11,9 @@ from vlm_eval.metrics.calibration import (
     negative_log_likelihood,
 )
 from vlm_eval.metrics.likelihood import softmax
+
+ModelKey = tuple[str, str, str]
+"""What tells one model from another in tables of predictions, see `model_key`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +41,31 @@ def fitted_temperature(validation: Predictions) -> float | None:
     """Return the temperature fitted on the labelled samples of a validation table, or None if there are none."""
     labelled = validation.labels >= 0
     return fit_temperature(validation.logits[labelled], validation.labels[labelled]) if labelled.any() else None
+
+
+def model_key(meta: Mapping[str, str]) -> ModelKey:
+    """Return what tells the model of a table from others: its name, its alpha and the hash of its weights.
+
+    Example:
+        >>> model_key({"model": "interpolated", "alpha": "0.5", "weights_hash": "ab", "data": "digits"})
+        ('interpolated', '0.5', 'ab')
+    """
+    return meta.get("model", ""), meta.get("alpha", ""), meta.get("weights_hash", "")
+
+
+def fitted_temperatures(tables: Iterable[Predictions]) -> dict[ModelKey, float]:
+    """Return one temperature per model, fitted on its ID validation table; other tables are passed over.
+
+    Args:
+        tables: of any number of models, data sets and splits.
+    """
+    found = {}
+    for table in tables:
+        if table.meta.get("split") == "val" and table.meta.get("role", "id") == "id":
+            temperature = fitted_temperature(table)
+            if temperature is not None:
+                found[model_key(table.meta)] = temperature
+    return found
 
 
 def rescaled(predictions: Predictions, temperature: float) -> Rescaled:

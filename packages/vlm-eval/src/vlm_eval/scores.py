@@ -13,9 +13,22 @@ from vlm_eval.catalog import measure
 from vlm_eval.intervals import Outcomes, clopper_pearson, joint_bootstrap
 from vlm_eval.metrics.likelihood import softmax
 from vlm_eval.metrics.samples import check_samples
+from vlm_eval.rescaling import ModelKey, model_key, rescaled
 from vlm_eval.rows import Row
 
-DEFAULT_METRICS = ("accuracy", "ece", "nll", "brier", "mce", "adaptive_ece", "classwise_ece")
+DEFAULT_METRICS = (
+    "accuracy",
+    "ece",
+    "nll",
+    "brier",
+    "mce",
+    "adaptive_ece",
+    "classwise_ece",
+    "overconfidence",
+    "brier_calibration",
+    "brier_refinement",
+    "brier_remainder",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +40,15 @@ class Scoring:
         resamples: bootstrap resamples of the intervals; 0 leaves intervals out, which is much faster.
         level: probability the intervals are made for, a fraction.
         seed: seed of the resamples; equal seeds make rows of the same images comparable resample by resample.
+        temperatures: of the models whose rows shall tell calibration after temperature scaling, too, see
+            `vlm_eval.rescaling.fitted_temperatures`; they get `temperature`, `ece_rescaled` and `nll_rescaled`.
     """
 
     metrics: Sequence[str] = DEFAULT_METRICS
     resamples: int = 1000
     level: float = 0.95
     seed: int = 0
+    temperatures: Mapping[ModelKey, float] = dataclasses.field(default_factory=dict)
 
 
 _DEFAULT = Scoring()
@@ -193,11 +209,16 @@ def _score(
     try:
         check_samples(logits, labels)
         probabilities = softmax(logits)  # not predictions.probabilities, which would stay in memory with the table
+        outcomes = Outcomes(ids, probabilities.max(axis=1), logits.argmax(axis=1) == labels)
         arrays = {"logits": logits, "probabilities": probabilities, "labels": labels}
+        arrays |= {"confidences": outcomes.confidences, "correct": outcomes.correct}
         metrics = {metric: measure(metric, arrays) for metric in scoring.metrics}
+        temperature = scoring.temperatures.get(model_key(predictions.meta))
+        if temperature is not None:
+            after = rescaled(predictions, temperature)
+            metrics |= {"temperature": temperature, "ece_rescaled": after.ece_after, "nll_rescaled": after.nll_after}
     except VlmDataError as error:
         raise VlmDataError(f"cannot score {name}: {error}") from error
-    outcomes = Outcomes(ids, probabilities.max(axis=1), logits.argmax(axis=1) == labels)
     intervals: dict[str, list[float]] = {}
     if scoring.resamples:
         exact = clopper_pearson(int(outcomes.correct.sum()), len(ids), scoring.level)

@@ -75,5 +75,13 @@ def command(
         if state.is_main_process:
             results.append(results_file, rows)
     console.document({"rows": rows})
-    show_scores(score_table(rows), console, f"{benchmark.name}: accuracy and ECE (15 bins) in %, 95 % intervals below")
+    show_scores(
+        score_table(rows),
+        console,
+        f"{benchmark.name}: accuracy and ECE (15 bins) in %, 95 % intervals below",
+        "ECE/T: after one temperature per model, fitted on ID validation"
+        if any("temperature" in row["metrics"] for row in rows)
+        else "",
+        ("accuracy", "ece", "ece_rescaled"),
+    )
     console.text(f"predictions  {out}\nresults      {results_file}")

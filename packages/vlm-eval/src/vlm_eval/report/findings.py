@@ -9,10 +9,10 @@ from vlm_eval.changes import GroupBootstrap, group_bootstrap
 from vlm_eval.metrics.reliability import ReliabilityTable
 from vlm_eval.report.diagnostics import Diagnostics, diagnose, pooled_reliability
 from vlm_eval.report.run_files import RunFiles, column_key
-from vlm_eval.rescaling import Rescaled, fitted_temperature
+from vlm_eval.rescaling import Rescaled, fitted_temperature, fitted_temperatures
 from vlm_eval.rows import Row
 from vlm_eval.score_table import ID, Column, ScoreTable, score_table
-from vlm_eval.scores import score_tables
+from vlm_eval.scores import Scoring, score_tables
 from vlm_eval.summary import FINE_TUNED, INTERPOLATED, ZERO_SHOT, summary_table
 from vlm_eval.training_curve import TrainingCurve, training_curve
 
@@ -36,7 +36,8 @@ class Findings:
             return sorted(self.known_rows, key=_order)
         method = self.files.recipe.get("method", {}).get("name")
         labelled = (table for table in self.files.tables() if (table.labels >= 0).any())
-        return sorted(score_tables(labelled, run=self.files.path, method=method), key=_order)
+        scoring = Scoring(temperatures=fitted_temperatures(self.files.validation()))
+        return sorted(score_tables(labelled, run=self.files.path, method=method, scoring=scoring), key=_order)
 
     @cached_property
     def unlabelled(self) -> list[str]:

@@ -53,6 +53,15 @@ class RunFiles:
             if alpha is None or math.isclose(float(table.meta["alpha"]), alpha, abs_tol=1e-6):
                 yield table
 
+    def validation(self) -> Iterator[Predictions]:
+        """Load the validation tables of all alphas, one by one.
+
+        Raises:
+            VlmDataError: if a table is damaged.
+        """
+        for path in sorted((self.path / PREDICTIONS).glob("*.val.alpha-*.parquet")):
+            yield Predictions.load(path)
+
 
 def read_run(run_dir: str | os.PathLike[str]) -> RunFiles:
     """Open a run directory, finished or not.
