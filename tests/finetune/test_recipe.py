@@ -122,6 +122,8 @@ OUT_OF_RANGE = {
     "lora.alpha": [0.0, -1.0, float("nan")],
     "lora.dropout": [-0.1, 1.0, float("nan")],
     "data.limit": [-1],
+    "data.shots": [-1],
+    "data.draw": [-2],
     "data.seed": [-1],
     "data.augmentation": ["flip"],
     "training.epochs": [-1],

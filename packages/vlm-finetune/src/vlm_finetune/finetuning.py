@@ -14,10 +14,9 @@ import torch
 from vlm_data import load_benchmark
 from vlm_data.benchmark import Benchmark
 from vlm_data.captions import Captioner
-from vlm_data.dataset import UNLABELLED
-from vlm_data.errors import CallError
 from vlm_data.progress import Progress, silent
 from vlm_finetune.batches import FeatureBatches, ImageBatches, TrainingBatches, micro_order
+from vlm_finetune.data_checks import check_alpha, check_labels
 from vlm_finetune.devices import accelerator, check_precision, process_state
 from vlm_finetune.head_search import SearchData, run_search
 from vlm_finetune.loop import Loop, diverged
@@ -44,14 +43,21 @@ the log, and further events. Of events of one kind about the same `data` a run t
 
 
 def load_data(recipe: Recipe) -> Benchmark:
-    """Load the benchmark a recipe names, with its limit and seed."""
-    return _load(recipe.data)
+    """Load the benchmark a recipe names, with its limit, seed and few-shot draw."""
+    return _load(_data_of(recipe))
+
+
+def _data_of(recipe: Recipe) -> DataSettings:
+    """Return the settings of the data with the number of the few-shot draw in place of -1."""
+    draw = recipe.training.seed if recipe.data.draw < 0 else recipe.data.draw
+    return dataclasses.replace(recipe.data, draw=draw)
 
 
 def load_data_of(specs: Iterable[str], **given: Any) -> Benchmark:
     """Load the whole data to compare models on: that of the first run among them, unless other data is named.
 
-    Splits that were drawn are drawn as in that run; another draw would put its training images into the test set.
+    Splits and few-shot images that were drawn are drawn as in that run; another draw would put its training images
+    into the test set.
 
     Args:
         specs: model specs; `run:DIR` tells what it was trained on.
@@ -61,7 +67,7 @@ def load_data_of(specs: Iterable[str], **given: Any) -> Benchmark:
         >>> load_data_of(["tiny"], limit=5).name
         'digits'
     """
-    runs = [open_run(parts.source).recipe.data for parts in map(parse_spec, specs) if parts.family == "run"]
+    runs = [_data_of(open_run(parts.source).recipe) for parts in map(parse_spec, specs) if parts.family == "run"]
     wanted = {name: value for name, value in given.items() if value is not None}
     own = dataclasses.replace(runs[0], limit=0) if runs else DataSettings()
     if wanted.get("name", own.name) != own.name:
@@ -71,7 +77,13 @@ def load_data_of(specs: Iterable[str], **given: Any) -> Benchmark:
 
 def _load(data: DataSettings) -> Benchmark:
     return load_benchmark(
-        data.name, data.root or None, seed=data.seed, limit=data.limit or None, skip_unreadable=data.skip_unreadable
+        data.name,
+        data.root or None,
+        seed=data.seed,
+        limit=data.limit or None,
+        skip_unreadable=data.skip_unreadable,
+        shots=data.shots or None,
+        draw=max(data.draw, 0),
     )
 
 
@@ -209,14 +221,9 @@ class Training:
 
     def _search_head(self, phase: Phase, model: Classifier) -> Classifier:
         """Let a method that takes no step of the loop fit heads on cached features, and keep one of them."""
-        chooses_alpha = self.recipe.evaluation.choose_alpha
-        _check_alpha(self.benchmark, chooses_alpha)
-        _check_labels(phase.method, self.benchmark)
-        if chooses_alpha and getattr(phase.settings, "train_on_validation", False):
-            raise CallError(
-                "alpha cannot be chosen on validation images that the last head was fitted to; expected one or the "
-                "other: leave out method.train_on_validation, or give a fixed weight, such as --alpha 0.5."
-            )
+        if self.recipe.evaluation.choose_alpha:
+            check_alpha(phase, self.benchmark)
+        check_labels(phase, self.benchmark)
         data = SearchData.of(model.encoder, self.benchmark, self.progress)
         search = functools.partial(METHODS.load(phase.method).search, phase.settings, phase.training, data)
         path = self.run.path / RESUME / f"search-phase-{self.position.phase}.safetensors"
@@ -242,7 +249,11 @@ class Training:
 
     def _fit_phase(self, phase: Phase, model: Classifier) -> Classifier:
         method = self._build(phase, model)
-        _check_data(method, phase, self.benchmark, self.recipe.evaluation.choose_alpha)
+        if self.recipe.evaluation.choose_alpha:
+            check_alpha(phase, self.benchmark)
+        micro_order(len(self.benchmark.train), phase.training)  # batches that cannot be cut or shared are refused here
+        if method.needs_labels:
+            check_labels(phase, self.benchmark)
         batches = self._batches(method, phase)
         validator = Validator(self.benchmark.val, method.frozen_encoder)
         best = self.run.path / RESUME / f"best-phase-{self.position.phase}.safetensors"
@@ -252,7 +263,7 @@ class Training:
             accuracy, nll = validator.score(classifier, self.accelerator.device)
             if math.isnan(nll):  # the loss of a step is taken before its update: the last update may be the bad one
                 raise diverged("the scores of validation images became NaN", position.step, phase.training)
-            is_best = (accuracy, -nll) >= (position.best_accuracy, -position.best_nll)
+            is_best = _is_better(phase.training.select, (accuracy, nll), (position.best_accuracy, position.best_nll))
             if is_best or phase.training.select == "last":
                 position.best_epoch, position.best_accuracy, position.best_nll = position.epoch, accuracy, nll
                 if self.accelerator.is_main_process:
@@ -260,10 +271,7 @@ class Training:
             event = {"event": "epoch", "phase": position.phase, "epoch": position.epoch, "step": position.step}
             event |= {"val_accuracy": accuracy, "val_nll": nll, "best": is_best}
             facts, events = self.after_epoch(classifier, method.frozen_encoder) if self.after_epoch else ({}, [])
-            place = {key: event[key] for key in ("phase", "epoch", "step")}
-            told = {(past["event"], past.get("data")) for past in read_log(self.run.path / LOG)}  # before a resumption
-            news = [further for further in events if (further["event"], further.get("data")) not in told]
-            self.log.append([event | facts, *(place | further for further in news)])
+            self._log_epoch(event | facts, events)
 
         loop = Loop(
             method, batches, phase.training, self.accelerator, self.position, self.log, end_epoch, self.progress
@@ -274,6 +282,8 @@ class Training:
         resumed = resume.load()
         self.log.rewind(self.position.phase, self.position.step)
         self.log.append([self._start_event(method, loop, resumed)])
+        if phase.training.select == "val-loss" and not resumed:
+            end_epoch(self.position)  # as published, what training starts from may be the best
         loop.train(resume)
         self.accelerator.wait_for_everyone()
         result = method.classifier()
@@ -281,6 +291,15 @@ class Training:
             load_state(result, read_weights(best), str(best))
         self._save_companions(method)
         return result
+
+    def _log_epoch(self, event: dict[str, Any], further: Iterable[dict[str, Any]]) -> None:
+        """Write the event of an epoch and what belongs to it, without what was told before a resumption."""
+        place = {key: event[key] for key in ("phase", "epoch", "step")}
+        past = read_log(self.run.path / LOG)
+        told = {(one["event"], one.get("data")) for one in past}
+        is_told = any(one["event"] == "epoch" and place.items() <= one.items() for one in past)
+        news = [place | one for one in further if (one["event"], one.get("data")) not in told]
+        self.log.append([*([] if is_told else [event]), *news])
 
     def _batches(self, method: Method, phase: Phase) -> TrainingBatches:
         train, encoder = self.benchmark.train, method.model.encoder
@@ -318,26 +337,7 @@ def _phases(recipe: Recipe) -> list[Phase]:
     return [Phase(recipe.method, recipe.method_settings, recipe.training)]
 
 
-def _check_data(method: Method, phase: Phase, benchmark: Benchmark, chooses_alpha: bool) -> None:
-    _check_alpha(benchmark, chooses_alpha)
-    micro_order(len(benchmark.train), phase.training)  # batches that cannot be cut or shared are refused here
-    if method.needs_labels:
-        _check_labels(phase.method, benchmark)
-
-
-def _check_alpha(benchmark: Benchmark, is_chosen: bool) -> None:
-    if is_chosen and not (benchmark.val.labels != UNLABELLED).any():
-        raise CallError(
-            f"alpha cannot be chosen on {benchmark.name}: none of its validation images has a label. "
-            "Expected some, or a fixed weight, such as --alpha 0.5."
-        )
-
-
-def _check_labels(method: str, benchmark: Benchmark) -> None:
-    unlabelled = int((benchmark.train.labels == UNLABELLED).sum())
-    if unlabelled:
-        raise CallError(
-            f"method {method} needs class labels, but {unlabelled} of {len(benchmark.train)} training images of "
-            f"{benchmark.name} have none. Add a `label` column, or learn from captions alone: "
-            "--method flyp --set method.targets=identity."
-        )
+def _is_better(select: str, found: tuple[float, float], best: tuple[float, float]) -> bool:
+    """Return whether validation accuracy and NLL are as good as the best so far: of equals the later one is kept."""
+    (accuracy, nll), (best_accuracy, best_nll) = found, best
+    return nll <= best_nll if select == "val-loss" else (accuracy, -nll) >= (best_accuracy, -best_nll)

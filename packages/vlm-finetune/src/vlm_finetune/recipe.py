@@ -57,6 +57,10 @@ class DataSettings:
         name: benchmark or `folder:DIR`, `csv:FILE`, `jsonl:FILE`, `parquet:FILE`.
         root: folder that relative paths start from; empty = current folder.
         limit: samples kept per split and shift; 0 = all.
+        shots: training and validation images of every class that are used, see `vlm_data.few_shot`; `limit` is then
+            about test set and shifts. 0 = all.
+        draw: number of the repetition, for `shots`; -1 = `training.seed`, so that every seed of a sweep has images of
+            its own.
         seed: of everything the benchmark draws (shift sets, splits), apart from the seed of training.
         augmentation: `none`, or `crop` (random resized crop, scale 0.9 to 1).
         skip_unreadable: leave out files that cannot be decoded and count them.
@@ -65,6 +69,8 @@ class DataSettings:
     name: str = "digits"
     root: str = ""
     limit: int = within(0, 0, note=" (0 = all)")
+    shots: int = within(0, 0, note=" (0 = all)")
+    draw: int = within(-1, -1, note=" (-1 = the seed of the training)")
     seed: int = within(0, 0)
     augmentation: str = one_of("none", ("none", "crop"))
     skip_unreadable: bool = False
@@ -92,7 +98,8 @@ class TrainingSettings:
         clip_norm: largest norm of the whole gradient, after un-scaling; 0 = no clipping.
         ema: momentum of a running average of what is trained, moved after every optimiser step; it is then the average
             that is validated, saved and evaluated, see `vlm_finetune.averaging`. 0 = off.
-        select: which epoch is kept: `val` = best validation accuracy (ties: lower NLL, then later), `last`.
+        select: which epoch is kept: `val` = best validation accuracy (ties: lower NLL, then later); `val-loss` = lowest
+            validation NLL (ties: later), the model before the first epoch included; `last`.
         save_every: optimiser steps between resume points; 0 = at the end of each epoch.
         seed: of data order, captions, augmentation and the start of adapters.
     """
@@ -110,7 +117,7 @@ class TrainingSettings:
     beta2: float = within(0.999, 0, 1, closed="[)")
     clip_norm: float = within(0.0, 0, note=" (0 = off)")
     ema: float = within(0.0, 0, 1, closed="[)", note=" (0 = off)")
-    select: str = one_of("val", ("val", "last"))
+    select: str = one_of("val", ("val", "val-loss", "last"))
     save_every: int = within(0, 0)
     seed: int = within(0, 0)
 
