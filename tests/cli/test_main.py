@@ -10,6 +10,7 @@ import click
 import pytest
 
 from vlm_cli.main import COMMANDS, cli
+from vlm_data import benchmark_names
 
 _HELP = """
 import resource, sys
@@ -120,7 +121,7 @@ def test_a_group_without_a_command_shows_its_help(vlm):
 def test_debug_shows_where_an_error_comes_from(vlm):
     answer = vlm("data", "show", "nothing", "--debug")
     assert answer.code == 2 and "Traceback" in answer.err
-    assert answer.err.rstrip().endswith("Known: csv, digits, folder, jsonl, parquet.")
+    assert answer.err.rstrip().endswith(f"Known: {', '.join(benchmark_names())}.")
 
 
 def test_the_process_returns_the_exit_code(tmp_path):

@@ -106,3 +106,13 @@ def test_other_parquet_and_other_versions_are_refused(tmp_path: Path):
     pq.write_table(pa.table({"id": ["a"]}).replace_schema_metadata(header), path)
     with pytest.raises(VlmDataError, match="schema version 99; this version reads 1"):
         Predictions.load(path)
+
+
+def test_groups_are_columns_of_their_own(tmp_path: Path):
+    groups = {"year": ("2016", "2017"), "region": ("Asia", "Other")}
+    saved = Predictions(("a", "b"), np.zeros(2, dtype=np.int64), np.zeros((2, 2), dtype=np.float32), META, groups)
+    saved.save(tmp_path / "p.parquet")
+    assert Predictions.load(tmp_path / "p.parquet").groups == groups
+    assert pq.read_table(tmp_path / "p.parquet").column_names[-2:] == ["group:region", "group:year"]
+    with pytest.raises(VlmDataError, match=r"predictions of 2 samples have groups of \{'year': 1\}"):
+        Predictions(saved.ids, saved.labels, saved.logits, META, {"year": ("2016",)})

@@ -11,6 +11,7 @@ from vlm_data.errors import CallError, VlmDataError
 from vlm_data.tables import Predictions
 from vlm_eval.catalog import measure
 from vlm_eval.intervals import Outcomes, clopper_pearson, joint_bootstrap
+from vlm_eval.metrics.groups import accuracies_by_group
 from vlm_eval.metrics.likelihood import softmax
 from vlm_eval.metrics.samples import check_samples
 from vlm_eval.rescaling import ModelKey, model_key, rescaled
@@ -60,7 +61,8 @@ def score(
     """Return the scores of one table.
 
     Samples with unknown label (-1) are left out. Accuracy gets the exact Clopper-Pearson interval, ECE (15 bins closed
-    on the right) the basic bootstrap, which takes out that resampled ECE is too high.
+    on the right) the basic bootstrap, which takes out that resampled ECE is too high. Metrics the data set asks for
+    (`Benchmark.metrics`) are added, and `accuracy_ATTRIBUTE:GROUP` for every group of images it tells.
 
     Args:
         predictions: `meta` says which model and data set these are, see `Predictions`.
@@ -212,7 +214,10 @@ def _score(
         outcomes = Outcomes(ids, probabilities.max(axis=1), logits.argmax(axis=1) == labels)
         arrays = {"logits": logits, "probabilities": probabilities, "labels": labels}
         arrays |= {"confidences": outcomes.confidences, "correct": outcomes.correct}
-        metrics = {metric: measure(metric, arrays) for metric in scoring.metrics}
+        groups = _labelled_groups(predictions)
+        wanted = dict.fromkeys((*scoring.metrics, *predictions.meta.get("metrics", "").split()))
+        metrics = {metric: measure(metric, arrays | groups) for metric in wanted}
+        metrics |= accuracies_by_group(logits.argmax(axis=1) == labels, groups)
         temperature = scoring.temperatures.get(model_key(predictions.meta))
         if temperature is not None:
             after = rescaled(predictions, temperature)
@@ -226,6 +231,12 @@ def _score(
         intervals = {"accuracy": list(exact), "ece": list(resampled.interval("ece", scoring.level, "basic"))}
     row = _row(predictions.meta, len(ids), metrics, intervals)
     return {**row, "run": None if run is None else str(run), "method": method}, outcomes
+
+
+def _labelled_groups(predictions: Predictions) -> dict[str, Sequence[str]]:
+    """Return the groups of the labelled samples, by attribute."""
+    rows = np.flatnonzero(predictions.labels >= 0)
+    return {attribute: [values[row] for row in rows] for attribute, values in predictions.groups.items()}
 
 
 def _row(meta: Mapping[str, str], n: int, metrics: dict[str, float], intervals: dict[str, list[float]]) -> Row:
