@@ -39,6 +39,8 @@ def _written(words):
     """Return which word names a file that the example writes, 0 for none."""
     if words[:2] in (["recipes", "copy"], ["models", "export"], ["models", "convert"]):
         return 3
+    if "--export" in words:
+        return words.index("--export") + 2
     return next((words.index(flag) + 1 for flag in ("--save", "--out") if flag in words), 0)
 
 

@@ -107,3 +107,34 @@ def test_filters_that_exclude_each_other_leave_nothing_and_say_so(vlm, database)
 def test_a_missing_database_is_told(vlm):
     answer = vlm("results")
     assert answer.code == 1 and "cannot read the results database runs/results.jsonl" in answer.paragraph
+
+
+def test_results_of_other_programs_are_taken_in_and_given_out(vlm, database, copied, tmp_path):
+    (tmp_path / "stats.tsv").write_text("\tepoch\tImageNet Accuracy\tImageNet ECE\n0\t10\t0.8260\t0.0640\n")
+    (tmp_path / "result.json").write_text(
+        json.dumps({"dataset": "cars", "model": "ViT-B-32", "pretrained": "openai", "metrics": {"acc1": 0.6}})
+    )
+    before = len(vlm("results", copied, "--json").document["rows"])
+    answer = vlm("results", copied, "--import", tmp_path / "stats.tsv", "--import", tmp_path / "result.json", "--json")
+    assert answer.code == 0 and len(answer.document["rows"]) == before + 2
+    assert "stats.tsv (carot-stats): 1 rows into" in answer.err
+    exported = vlm("results", copied, "--data", "digits*", "--export", "wise-ft", tmp_path / "sweep.jsonl")
+    assert exported.code == 0 and "sweep.jsonl (wise-ft)" in exported.err
+    shown = {
+        (row["data"], row["alpha"]): row["metrics"]["accuracy"]
+        for row in vlm("results", tmp_path / "sweep.jsonl", "--json").document["rows"]
+    }
+    ours = vlm("results", copied, "--data", "digits*", "--split", "test", "--json").document["rows"]
+    assert shown == {(row["data"], row["alpha"]): row["metrics"]["accuracy"] for row in ours if row["severity"] is None}
+
+
+def test_a_file_that_cannot_be_taken_in_leaves_the_database_as_it_was(vlm, copied, tmp_path):
+    (tmp_path / "good.tsv").write_text("\tepoch\tImageNet Accuracy\n0\t10\t0.8260\n")
+    (tmp_path / "bad.tsv").write_text("nothing\n")
+    before = copied.read_bytes()
+    answer = vlm("results", copied, "--import", tmp_path / "good.tsv", "--import", tmp_path / "bad.tsv")
+    assert answer.code == 1 and "bad.tsv holds no results that can be read" in answer.paragraph
+    assert copied.read_bytes() == before
+    answer = vlm("results", copied, "--export", "wise", tmp_path / "sweep.jsonl")
+    assert answer.code == 2 and "Did you mean 'wise-ft'?" in answer.paragraph
+    assert not (tmp_path / "sweep.jsonl").exists()

@@ -116,7 +116,7 @@ def beside(recipe: Recipe, run: Run | None = None) -> list[Beside]:
         VlmFinetuneError: if the run has no predictions yet.
     """
     lines = published_lines(recipe)
-    rows = _scores(run, {line.alpha for line in lines if line.alpha is not None}) if run else []
+    rows = run_scores(run, {line.alpha for line in lines if line.alpha is not None}) if run else []
     return [Beside(line, _own(line, rows)) for line in lines]
 
 
@@ -130,7 +130,16 @@ def _own(line: PublishedLine, rows: Sequence[Row]) -> dict[str, float]:
     return own
 
 
-def _scores(run: Run, alphas: set[float]) -> list[Row]:
+def run_scores(run: Run, alphas: set[float]) -> list[Row]:
+    """Return accuracy and published calibration error of a run on its test sets, from its predictions.
+
+    Args:
+        run: a run.
+        alphas: weights of the fine-tuned model to look at.
+
+    Raises:
+        VlmFinetuneError: if it has no predictions yet.
+    """
     paths = sorted((run.path / PREDICTIONS).glob("*.parquet"))
     if not paths:
         raise VlmFinetuneError(

@@ -17,6 +17,7 @@ EPILOG = options.examples(
     "vlm results",
     "vlm results --data 'digits*' --metric accuracy --metric nll",
     "vlm results runs/results.jsonl --run '*seed0' --alpha 0.5 --json",
+    "vlm results --export wise-ft sweep.jsonl",
 )
 
 
@@ -30,6 +31,21 @@ EPILOG = options.examples(
 @click.option(
     "--metric", "metrics", multiple=True, help="May be repeated.  [default: accuracy and ece; with --json all]"
 )
+@click.option(
+    "--import",
+    "foreign",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Add the scores of another program's file to the database first: WiSE-FT, CaRot, FLYP, CLIP_benchmark. "
+    "May be repeated.",
+)
+@click.option(
+    "--export",
+    type=(str, click.Path(path_type=Path)),
+    metavar="FORMAT FILE",
+    help="Write what fits the filters as another program does: wise-ft, carot-stats, clip-benchmark, "
+    "clip-benchmark-csv.",
+)
 @options.output_options
 def command(
     file: Path,
@@ -39,6 +55,8 @@ def command(
     split: str | None,
     alpha: float | None,
     metrics: tuple[str, ...],
+    foreign: tuple[Path, ...],
+    export: tuple[str, Path] | None,
     as_json: bool,
     verbose: bool,
     debug: bool,
@@ -52,6 +70,7 @@ def command(
     from vlm_eval.comparison import compare, keep_metrics
 
     console = Console(as_json, verbose)
+    _import(foreign, file, console)
     found, problems = results.read(file)
     for problem in problems:
         console.say(f"warning: {problem}")
@@ -61,6 +80,12 @@ def command(
     _require(rows, "run", run, results.select(rows, run=run), file)
     rows = results.select(rows, model=model, data=data, run=run, split=split, alpha=alpha)
     rows = keep_metrics(rows, metrics) if metrics else rows
+    if export:
+        from vlm_eval.foreign_results import export_results
+
+        for note in export_results(rows, *export):
+            console.say(f"warning: {note}")
+        console.say(f"wrote {export[1]} ({export[0]})")
     console.document({"rows": rows})
     for part in compare(rows, split or "test"):
         names = [name for name in (part.run, part.benchmark) if name] + ([f"({part.method})"] if part.method else [])
@@ -68,6 +93,19 @@ def command(
         show_scores(part.table, console, " ".join(names) or str(file), caption, metrics or ("accuracy", "ece"))
     if not rows:
         console.text(f"{len(found)} rows in {file}, none of them fits all that was asked for.")
+
+
+def _import(files: tuple[Path, ...], database: Path, console: Console) -> None:
+    """Add the rows of other programs' files to the database: of all of them, or of none."""
+    from vlm_eval import results
+    from vlm_eval.foreign_results import import_results
+
+    found = [import_results(file) for file in files]
+    for file, imported in zip(files, found, strict=True):
+        for note in imported.notes:
+            console.say(f"warning: {note}")
+        console.say(f"{file} ({imported.format}): {len(imported.rows)} rows into {database}")
+    results.append(database, [row for imported in found for row in imported.rows])
 
 
 def _require(rows: list["Row"], key: str, wanted: str | None, fitting: list["Row"], file: Path) -> None:
