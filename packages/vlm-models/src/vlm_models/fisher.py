@@ -74,11 +74,20 @@ def fisher_information(
         >>> found.examples, found.information["head.weight"].shape, found.slow_because
         (4, torch.Size([10, 64]), '')
     """
+    gradients = SquaredGradients(model, memory)
+    for images, labels in _with_drawn_labels(model, dataset, seed, batch_size, progress):
+        gradients.add(images, labels)
+    return gradients.mean()
+
+
+def _with_drawn_labels(
+    model: Classifier, dataset: ImageDataset, seed: int, batch_size: int, progress: Progress
+) -> Iterator[tuple[Tensor, Int64[Tensor, " n"]]]:
+    """Yield every batch of images with labels drawn from the model, which is in evaluation mode meanwhile."""
     if not len(dataset):
         raise CallError(f"{dataset.name} ({dataset.split}) has no images; expected at least one.")
     device = next(model.parameters()).device
     draws = torch.rand(len(dataset), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    gradients = SquaredGradients(model, memory)
     batches = evaluation_batches(dataset, model.encoder.preprocess, batch_size)
     total = len(range(0, len(dataset), batch_size))
     with evaluating(model):
@@ -86,9 +95,8 @@ def fisher_information(
             images = batch.images.to(device)
             with torch.no_grad():
                 labels = _drawn(model(images), draws[batch.indices.cpu()])
-            gradients.add(images, labels)
+            yield images, labels
             progress(f"Fisher information on {dataset.name} ({dataset.split})", done, total)
-    return gradients.mean()
 
 
 def _drawn(logits: Float[Tensor, "n c"], draws: Float[Tensor, " n"]) -> Int64[Tensor, " n"]:

@@ -4,7 +4,7 @@
 Buffers that are not floating point (counters, index tables) cannot be mixed and are taken from the last model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -69,15 +69,35 @@ def interpolate_layers(a: State, b: State, alphas: Mapping[str, float], default:
         {'block.1.w': tensor([0.2500]), 'block.10.w': tensor([0.5000]), 'head': tensor([1.])}
     """
     check_compatible(a, b)
-    parts = {name: [".".join(name.split(".")[: n + 1]) for n in range(name.count(".") + 1)] for name in b}
-    known = {part for found in parts.values() for part in found}
+    check_parts(b, alphas)
+    return {name: _mix(a[name], b[name], layer_alpha(name, alphas, default)) for name in b}
+
+
+def check_parts(names: Iterable[str], alphas: Mapping[str, float]) -> None:
+    """Raise unless every part that has an alpha of its own holds a tensor, see `interpolate_layers`.
+
+    Raises:
+        CallError: for a part that holds none; the nearest is offered.
+    """
+    known = {part for name in names for part in _parts(name)}
     for part in alphas:
         if part not in known:
             raise unknown_name("part of the model", part, known)
-    return {
-        name: _mix(a[name], b[name], next((alphas[part] for part in reversed(found) if part in alphas), default))
-        for name, found in parts.items()
-    }
+
+
+def layer_alpha(name: str, alphas: Mapping[str, float], default: float) -> float:
+    """Return the alpha of a tensor: that of the longest named part that holds it, else `default`.
+
+    Example:
+        >>> layer_alpha("block.1.w", {"block": 0.5, "block.1": 0.25}, 1.0), layer_alpha("head", {"block": 0.5}, 1.0)
+        (0.25, 1.0)
+    """
+    return next((alphas[part] for part in reversed(_parts(name)) if part in alphas), default)
+
+
+def _parts(name: str) -> list[str]:
+    words = name.split(".")
+    return [".".join(words[: count + 1]) for count in range(len(words))]
 
 
 def fisher_merge(
