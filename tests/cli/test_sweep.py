@@ -19,7 +19,9 @@ def test_runs_are_made_once_and_end_in_a_table(vlm):
     assert len(finished) == 4
     answer = vlm(*call)
     assert {path: path.stat().st_mtime_ns for path in Path("runs").glob("*/DONE")} == finished
-    assert "lr=1e-2, fine-tuned" in answer.out and "±" in answer.out
+    assert "lr=1e-2, fine-tuned" in answer.out and "±" in answer.out and "interpolated, alpha 0.5" in answer.out
+    assert whole["figures"][0] == "runs/figures/curve-fine-tuned.png" and Path(whole["figures"][0]).exists()
+    assert all(figure in answer.out for figure in whole["figures"]) and answer.err.count("is finished") == 4
     lines = list(csv.DictReader(Path("runs/table.csv").read_text().splitlines()))
     found = [line for line in lines if (line["column"], line["metric"]) == ("ID", "accuracy")]
     rows = [vlm("finetune", "--recipe", f"runs/lr=1e-2-seed{seed}/recipe.toml", "--out", f"runs/lr=1e-2-seed{seed}",
@@ -29,6 +31,7 @@ def test_runs_are_made_once_and_end_in_a_table(vlm):
              if row["model"] == "fine-tuned" and row["role"] == "id" and row["split"] == "test")
         for run in rows
     ]  # fmt: skip
+    assert {line["training.lr"] for line in found} == {"0.001", "0.01"}
     line = next(line for line in found if (line["name"], line["model"]) == ("lr=1e-2", "fine-tuned"))
     assert float(line["mean"]) == pytest.approx(np.mean(accuracies))
     assert float(line["deviation"]) == pytest.approx(np.std(accuracies, ddof=1))

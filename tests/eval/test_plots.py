@@ -4,12 +4,15 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from vlm_eval.metrics.reliability import ReliabilityTable, reliability_table
 from vlm_eval.plots.alpha_curve import draw_against_alpha, draw_alpha_path
 from vlm_eval.plots.image import inline_svg, png_bytes, svg_bytes
 from vlm_eval.plots.overview import draw_scores
 from vlm_eval.plots.reliability import draw_counts, draw_reliability
+from vlm_eval.plots.seed_dots import draw_seed_dots
+from vlm_eval.plots.setting_curve import SettingLine, draw_against_setting
 from vlm_eval.plots.style import (
     GROUP_COLOURS,
     INK,
@@ -21,6 +24,7 @@ from vlm_eval.plots.style import (
     percent_axis,
     plain,
 )
+from vlm_eval.plots.surface import draw_surface
 from vlm_eval.plots.training import draw_learning_rate, draw_loss, draw_progress
 from vlm_eval.score_table import score_table
 from vlm_eval.scores import Scoring, score_tables
@@ -225,3 +229,35 @@ def test_percent_ticks_are_whole_where_they_can_be(axes):
     axes.set_yticks([0.5, 0.55, 0.575])
     percent_axis(axes, "y")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["50 %", "55 %", "57.5 %"]
+
+
+class TestSweeps:
+    def test_a_curve_shows_means_deviations_and_where_the_model_started(self, axes):
+        line = SettingLine("flyp", (16.0, 64.0), (0.5, 0.75), (0.01, None))
+        draw_against_setting(axes, [line], "training.batch_size", "accuracy", "accuracy, ID", 0.4)
+        drawn = labelled(axes)
+        assert drawn["flyp"].get_ydata().tolist() == [0.5, 0.75] and drawn["zero-shot"].get_ydata() == [0.4, 0.4]
+        assert axes.get_xscale() == "log" and [tick.get_text() for tick in axes.get_xticklabels()] == ["16", "64"]
+        assert len(axes.collections) == 1  # the bar of the one point with a deviation
+
+    def test_a_surface_has_a_readable_number_in_every_cell_that_was_run(self, axes):
+        means = np.array([[0.5, 0.6], [0.7, np.nan]])
+        deviations = np.array([[0.01, np.nan], [0.02, np.nan]])
+        draw_surface(axes, means, deviations, ((0, 1), (0.5, 1.5)), ("a.b", "c.d"), "accuracy", "accuracy, ID")
+        assert texts(axes) == ["50.0\n± 1.0", "60.0", "70.0\n± 2.0"]
+        image = axes.get_images()[0]
+        for text, value in zip(axes.texts, (0.5, 0.6, 0.7), strict=True):
+            ground = to_hex(image.cmap(image.norm(value)))
+            assert contrast(ground, text.get_color()) > 4
+
+    def test_a_surface_is_brightest_where_the_error_is_smallest(self, axes):
+        draw_surface(axes, np.array([[0.1, 0.3]]), np.full((1, 2), np.nan), ((0,), (0, 1)), ("a.b", "c.d"), "ece", "")
+        image = axes.get_images()[0]
+        low, high = (luminance(to_hex(image.cmap(image.norm(value)))) for value in (0.1, 0.3))
+        assert low > high
+
+    def test_a_dot_for_every_seed_and_a_line_at_their_mean(self, axes):
+        draw_seed_dots(axes, {"full": (0.5, 0.7), "flyp": ()}, "#000000", "accuracy", "accuracy, ID")
+        assert axes.get_lines()[0].get_xdata().tolist() == [0.5, 0.7]
+        assert axes.collections[0].get_segments()[0][:, 0].tolist() == pytest.approx([0.6, 0.6])
+        assert [tick.get_text() for tick in axes.get_yticklabels()] == ["full", "flyp"]

@@ -3,13 +3,14 @@
 import csv
 import dataclasses
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from vlm_eval.rows import Row
 from vlm_eval.score_table import ID, MEAN
-from vlm_eval.summary import summary_table
+from vlm_eval.summary import INTERPOLATED, summary_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,8 @@ class SeedScore:
         mean: over seeds.
         deviation: sample standard deviation over seeds (n - 1); None for one seed.
         seeds: how many.
+        values: of every seed, in the order of the runs.
+        alphas: weights of the fine-tuned model in this one, of every seed.
     """
 
     name: str
@@ -33,6 +36,21 @@ class SeedScore:
     mean: float
     deviation: float | None
     seeds: int
+    values: tuple[float, ...] = ()
+    alphas: tuple[float, ...] = ()
+
+    @property
+    def model_label(self) -> str:
+        """The model with its alpha, or the range of those that its runs chose.
+
+        Example:
+            >>> SeedScore("flyp", "interpolated", "ID", "ece", 0.1, None, 2, (0.1, 0.1), (0.3, 0.7)).model_label
+            'interpolated, alpha 0.3 to 0.7'
+        """
+        if self.model != INTERPOLATED or not self.alphas:
+            return self.model
+        low, high = min(self.alphas), max(self.alphas)
+        return f"{self.model}, alpha {low:g}" + (f" to {high:g}" if high > low else "")
 
 
 def seed_scores(
@@ -64,8 +82,19 @@ def seed_scores(
                 values = [score.value for score in cells if score is not None]
                 if len(values) == len(tables):
                     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-                    mean = float(np.mean(values))
-                    found.append(SeedScore(name, model, column.label, metric, mean, deviation, len(values)))
+                    found.append(
+                        SeedScore(
+                            name,
+                            model,
+                            column.label,
+                            metric,
+                            float(np.mean(values)),
+                            deviation,
+                            len(values),
+                            tuple(values),
+                            tuple(line.alpha or 0.0 for line in lines),
+                        )
+                    )
     return found
 
 
@@ -74,16 +103,26 @@ def main_columns(rows: Iterable[Row]) -> list[str]:
     return [column.label for column in summary_table(rows).columns if column.group in (ID, MEAN)]
 
 
-def as_csv(scores: Iterable[SeedScore]) -> str:
-    """Return scores as a CSV document, one line each.
+def as_csv(scores: Iterable[SeedScore], settings: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """Return scores as a CSV document, one line each; values and alphas of several seeds with spaces between them.
+
+    Args:
+        scores: of any number of groups.
+        settings: what tells the groups apart, `TABLE.KEY` and value by name of the group; each becomes a column.
 
     Example:
-        >>> as_csv([SeedScore("full", "fine-tuned", "ID", "accuracy", 0.5, None, 1)]).splitlines()[1]
-        'full,fine-tuned,ID,accuracy,0.5,,1'
+        >>> score = SeedScore("flyp", "fine-tuned", "ID", "accuracy", 0.5, 0.25, 2, (0.25, 0.75), (1.0, 1.0))
+        >>> print(as_csv([score], {"flyp": {"method.name": "flyp"}}))
+        name,method.name,model,column,metric,mean,deviation,seeds,values,alphas
+        flyp,flyp,fine-tuned,ID,accuracy,0.5,0.25,2,0.25 0.75,1.0 1.0
     """
+    known = settings or {}
+    keys = list(dict.fromkeys(key for values in known.values() for key in values))
+    name, *fields = [field.name for field in dataclasses.fields(SeedScore)]
     text = io.StringIO()
-    fields = [field.name for field in dataclasses.fields(SeedScore)]
-    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    writer = csv.DictWriter(text, [name, *keys, *fields], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(dataclasses.asdict(score) for score in scores)
+    for score in scores:
+        cells = dataclasses.asdict(score) | dict(known.get(score.name, {}))
+        writer.writerow(cells | {field: " ".join(map(str, cells[field])) for field in ("values", "alphas")})
     return text.getvalue()

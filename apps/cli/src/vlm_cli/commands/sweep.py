@@ -11,8 +11,7 @@ from vlm_cli.console import Console
 from vlm_cli.recipe_run import run_recipe
 
 if TYPE_CHECKING:
-    from vlm_eval.seeds import SeedScore
-    from vlm_finetune.grid import Point
+    from vlm_eval.many_runs import SweepGroup
 
 EPILOG = options.examples(
     "vlm sweep --grid method.name=full,flyp --seeds 0,1 --out runs/methods",
@@ -66,11 +65,17 @@ def command(
 
     Every run gets a folder of its own in --out; finished ones are not repeated, unfinished ones go on, so the same
     command may be given again, or in several jobs with --job. At the end stands one table over all runs that are there,
-    mean and standard deviation over seeds; table.csv has every data set.
+    mean and standard deviation over seeds; table.csv has every data set. In the folder figures are
+    curves over one varied number, surfaces over two, and a dot for every run where methods or other names are varied.
     """
     console = Console(as_json, verbose)
+    from vlm_data.files import write_text
+    from vlm_eval.many_runs import read_sweep
+    from vlm_eval.seeds import as_csv
+    from vlm_eval.sweep_figures import write_sweep_figures
     from vlm_finetune.grid import grid, resolve_points, share_of_job
     from vlm_finetune.point_list import read_points
+    from vlm_finetune.run import find_run
 
     points = grid(axes, _seeds(seeds), read_points(list_file) if list_file else ())
     flags = {"model": {"spec": model}, "data": {"name": data, "limit": limit}}
@@ -83,9 +88,15 @@ def command(
         console.listing(("", "run"), [(str(number), str(out / p.name)) for number, p in enumerate(share, start=1)])
         return
     for number, point in enumerate(share, start=1):
-        console.say(f"run {number} of {len(share)}: {point.name}")
-        run_recipe(recipes[point.name], out / point.name, device, False, console)
-    _finish(points, out, console)
+        run = find_run(recipes[point.name], out / point.name)
+        console.say(f"run {number} of {len(share)}: {point.name}{' is finished' if run and run.is_done else ''}")
+        if not (run and run.is_done):
+            run_recipe(recipes[point.name], out / point.name, device, False, console)
+    console.say("reading the results of all finished runs")
+    groups = read_sweep(points, recipes, out)
+    settings = {group.name: group.settings for group in groups}
+    write_text(out / "table.csv", as_csv([score for group in groups for score in group.scores], settings))
+    _show(groups, len(points), [out / "table.csv", *write_sweep_figures(groups, out)], console)
 
 
 def _seeds(text: str) -> list[int]:
@@ -95,47 +106,22 @@ def _seeds(text: str) -> list[int]:
         raise click.BadParameter(f"{text!r} is no list of whole numbers such as 0,1,2.", param_hint="--seeds") from None
 
 
-def _finish(points: "list[Point]", out: Path, console: Console) -> None:
-    """Write and show the table over all runs of the sweep that are finished, those of other jobs included."""
-    from vlm_data.files import write_text
-    from vlm_eval.evaluation import read_verdict
-    from vlm_eval.seeds import as_csv, main_columns, seed_scores
-    from vlm_finetune import open_run
-    from vlm_finetune.run import DONE
-
-    groups: dict[str, list[Path]] = {}
-    for point in points:
-        groups.setdefault(point.group, []).append(out / point.name)
-    done = {name: [path for path in paths if (path / DONE).exists()] for name, paths in groups.items()}
-    missing = sum(len(paths) for paths in groups.values()) - sum(len(runs) for runs in done.values())
-    scores: list[SeedScore] = []
-    shown: list[str] = []
-    for name, runs in done.items():
-        verdicts = [read_verdict(open_run(run)) for run in runs]
-        if verdicts:
-            scores += seed_scores(name, [v.rows for v in verdicts], [v.alpha for v in verdicts])
-            shown = shown or main_columns(verdicts[0].rows)
-    write_text(out / "table.csv", as_csv(scores))
-    console.document(
-        {
-            "runs": [str(run) for runs in done.values() for run in runs],
-            "missing": missing,
-            "scores": [vars(score) for score in scores],
-        }
-    )
-    _show(scores, shown, console)
-    if missing:
-        console.text(f"{missing} runs of other jobs are not finished yet; give the command again when they are.")
-    console.text(f"table {out / 'table.csv'}")
-
-
-def _show(scores: "list[SeedScore]", shown: list[str], console: Console) -> None:
+def _show(groups: "list[SweepGroup]", wanted: int, written: list[Path], console: Console) -> None:
+    runs = [str(run) for group in groups for run in group.runs]
+    scores = [score for group in groups for score in group.scores]
+    document = {"runs": runs, "missing": wanted - len(runs), "scores": [vars(score) for score in scores]}
+    console.document({**document, "figures": [str(path) for path in written[1:]]})
+    heads = [
+        (column, metric) for column in next((g.shown for g in groups if g.shown), ()) for metric in ("accuracy", "ece")
+    ]
     lines: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
     for score in scores:
         spread = "" if score.deviation is None else f" ± {100 * score.deviation:.1f}"
-        cells = lines.setdefault((score.name, score.model), {})
+        cells = lines.setdefault((score.name, score.model_label), {})
         cells[score.column, score.metric] = f"{100 * score.mean:.1f}{spread}"
-    heads = [(column, metric) for column in shown for metric in ("accuracy", "ece")]
     labels = [f"{column} {'acc' if metric == 'accuracy' else 'ECE'}" for column, metric in heads]
     rows = [[f"{name}, {model}", *[cells.get(head, "-") for head in heads]] for (name, model), cells in lines.items()]
     console.table("accuracy and ECE in %, mean and standard deviation over seeds", ["", *labels], rows)
+    if len(runs) < wanted:
+        console.text(f"{wanted - len(runs)} runs are not finished yet; give the command again when they are.")
+    console.text("\n".join(f"{'figure' if place else 'table '}  {path}" for place, path in enumerate(written)))
