@@ -9,6 +9,7 @@ from vlm_data.dataset import UNLABELLED
 from vlm_data.errors import VlmDataError
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
+from vlm_eval.mixtures import PLAIN, Mixture
 from vlm_eval.prediction import file_stem, predict_sets
 from vlm_eval.rescaling import ModelKey, fitted_temperatures
 from vlm_eval.rows import Row
@@ -138,6 +139,7 @@ def interpolate_models(
     alphas: Sequence[float],
     out: Path | None = None,
     *,
+    mixture: Mixture = PLAIN,
     batch_size: int = 256,
     progress: Progress = silent,
 ) -> list[Row]:
@@ -150,16 +152,38 @@ def interpolate_models(
         alphas: weights of the fine-tuned model.
         out: folder for the tables of predictions; what is there from the same models is not computed again. It is the
             `run` of the rows: without it, mixtures of other models would pass for repetitions of these.
+        mixture: the rule that merges the two.
         batch_size: of each process.
         progress: told about batches.
     """
-    sets = sorted(evaluation_sets(benchmark), key=lambda one: one.dataset.split != "val")  # it gives the temperatures
     tables = evaluate_interpolations(
-        zero_shot, fine_tuned, sets, alphas, out=out, batch_size=batch_size, progress=progress
+        zero_shot,
+        fine_tuned,
+        validation_first(benchmark),
+        alphas,
+        mixture=mixture,
+        out=out,
+        batch_size=batch_size,
+        progress=progress,
     )
+    return score_with_temperatures(tables, out)
+
+
+def validation_first(benchmark: Benchmark) -> list[EvaluationSet]:
+    """Return the ID validation set, which gives the temperatures, then every test set, as far as they have labels."""
+    return sorted(evaluation_sets(benchmark), key=lambda one: one.dataset.split != "val")
+
+
+def score_with_temperatures(tables: Iterable[Predictions], run: Path | None) -> list[Row]:
+    """Return the rows of tables that come one data set after the other, ID validation first; test sets come first here.
+
+    Args:
+        tables: of any number of models.
+        run: of the rows.
+    """
     temperatures: dict[ModelKey, float] = {}
     scored = _noting_temperatures(tables, temperatures)
-    rows = score_tables(scored, run=out, scoring=Scoring(temperatures=temperatures))
+    rows = score_tables(scored, run=run, scoring=Scoring(temperatures=temperatures))
     return sorted(rows, key=lambda row: row["split"] == "val")
 
 

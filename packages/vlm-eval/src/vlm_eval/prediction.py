@@ -166,12 +166,21 @@ def set_facts(evaluation: EvaluationSet) -> dict[str, str]:
     }
 
 
-def mixture_hash(hash_zero_shot: str, hash_fine_tuned: str, alpha: float) -> str:
-    """Return the hash that stands for an interpolated model without computing its weights.
+def mixture_hash(
+    hash_zero_shot: str, hash_fine_tuned: str, alpha: float, key: str = "", keeps_ends: bool = True
+) -> str:
+    """Return the hash that stands for a mixture of two models without computing its weights.
+
+    Args:
+        hash_zero_shot: of the model at alpha 0.
+        hash_fine_tuned: of the model at alpha 1.
+        alpha: weight of the latter.
+        key: what else the mixture depends on, see `vlm_eval.mixtures.Mixture`.
+        keeps_ends: whether alpha 0 and 1 are the models themselves.
 
     Example:
         >>> mixture_hash("a", "b", 1.0)
         'b'
     """
-    ends = {0.0: hash_zero_shot, 1.0: hash_fine_tuned}
-    return ends.get(alpha) or text_hash(hash_zero_shot, hash_fine_tuned, repr(alpha))
+    ends = {0.0: hash_zero_shot, 1.0: hash_fine_tuned} if keeps_ends else {}
+    return ends.get(alpha) or text_hash(hash_zero_shot, hash_fine_tuned, repr(alpha), *([key] if key else []))

@@ -6,23 +6,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vlm_data.benchmark import EvaluationSet
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
 from vlm_eval.mixable import check_mixable
+from vlm_eval.mixtures import PLAIN, Mixture, heads_are_rebuilt
 from vlm_eval.prediction import file_stem, load_matching, mixture_hash, model_facts, require_head, set_facts
 from vlm_eval.projection import project
 from vlm_eval.shared_prefix import SharedPrefix
 from vlm_models.classifier import LINEAR, ZERO_SHOT, Classifier, LinearHead
 from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
-from vlm_models.weight_space import interpolate
 from vlm_models.zero_shot import zero_shot_head
 
 
 class Interpolation:
     """All models `(1 - alpha) zero_shot + alpha fine_tuned` of a list of alphas, ready to classify a batch.
+
+    Another rule than that may merge them, see `vlm_eval.mixtures`.
 
     Heads are interpolated as soon as one of them was trained; if both are zero-shot heads, one is built again from
     the interpolated text tower. The image tower of one alpha at a time is mixed into one working copy, so memory is
@@ -34,58 +36,77 @@ class Interpolation:
         CallError: if class names, preprocessing, or the prompts of two zero-shot heads differ.
     """
 
-    def __init__(self, zero_shot: Classifier, fine_tuned: Classifier, alphas: Sequence[float]) -> None:
+    def __init__(
+        self, zero_shot: Classifier, fine_tuned: Classifier, alphas: Sequence[float], mixture: Mixture = PLAIN
+    ) -> None:
         check_mixable(zero_shot, fine_tuned)
-        self._rebuilds_head = zero_shot.head_kind == fine_tuned.head_kind == ZERO_SHOT
+        self._mixture = mixture
+        self._rebuilds_head = heads_are_rebuilt(zero_shot, fine_tuned)
         self.alphas = tuple(alphas)
         self.device = next(fine_tuned.parameters()).device
         self.preprocess = fine_tuned.encoder.preprocess
         self._ends = (zero_shot, fine_tuned)
         self._work = copy.deepcopy(fine_tuned.encoder).eval()
         self._heads = [self._head(alpha) for alpha in self.alphas]
-        towers = [model.encoder.image_tower().state_dict() for model in self._ends]
-        differing = [name for name, tensor in towers[1].items() if not torch.equal(towers[0][name], tensor)]
-        self._towers = [{name: tower[name] for name in differing} for tower in towers]
+        own = self._names_of_tower()
+        start, end = (_named(model.encoder, "encoder") for model in self._ends)
+        differing = {short: name for short, name in own.items() if not torch.equal(start[name], end[name])}
+        tower = self._work.image_tower().state_dict()
+        self._tower = {name: tower[short] for short, name in differing.items()}
+        self._towers = ({name: start[name] for name in self._tower}, {name: end[name] for name in self._tower})
         self._prefix = SharedPrefix(self._work.image_tower(), differing)
+
+    def _names_of_tower(self) -> dict[str, str]:
+        """Return the name in the classifier of every tensor of the image tower, by its name there."""
+        full = {id(tensor): name for name, tensor in self._work.state_dict(keep_vars=True).items()}
+        tower = self._work.image_tower().state_dict(keep_vars=True)
+        return {short: f"encoder.{full[id(tensor)]}" for short, tensor in tower.items()}
 
     @torch.no_grad()
     def _head(self, alpha: float) -> LinearHead:
-        zero_shot, fine_tuned = self._ends
         if not self._rebuilds_head:
-            mixed = interpolate(zero_shot.head.state_dict(), fine_tuned.head.state_dict(), alpha)
+            mixed = self._merged("head", alpha)
             return LinearHead(mixed["weight"], mixed["bias"])
-        self._work.load_state_dict(interpolate(zero_shot.encoder.state_dict(), fine_tuned.encoder.state_dict(), alpha))
+        self._work.load_state_dict(self._merged("encoder", alpha))
+        fine_tuned = self._ends[1]
         return zero_shot_head(self._work, fine_tuned.class_names, fine_tuned.templates)
+
+    def _merged(self, part: str, alpha: float) -> dict[str, Tensor]:
+        """Return the merged tensors of `encoder` or `head`, by their names in it."""
+        start, end = (_named(model.get_submodule(part), part) for model in self._ends)
+        return {name.removeprefix(f"{part}."): t for name, t in self._mixture.merge(start, end, alpha).items()}
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits of a batch at every alpha, (b, alphas, c)."""
         if not self._towers[0]:
             return self._logits_of_heads(self._work.encode_image(images))
-        tower = self._work.image_tower().state_dict()
-        zero_shot, fine_tuned = self._towers
-        rows = []
+        (start, end), rows = self._towers, []
         with self._prefix.batch(self._work.encode_image) as encode:
             for alpha, head in zip(self.alphas, self._heads, strict=True):
-                for name, tensor in interpolate(zero_shot, fine_tuned, alpha).items():
-                    tower[name].copy_(tensor)
+                for name, tensor in self._mixture.merge(start, end, alpha).items():
+                    self._tower[name].copy_(tensor)
                 rows.append(head(encode(images)))
         return torch.stack(rows, dim=1)
 
     def _logits_of_heads(self, features: Tensor) -> Tensor:
         """Return the logits of features that all models share; of trained heads they are interpolated themselves."""
-        if self._rebuilds_head:
+        if self._rebuilds_head or self._mixture is not PLAIN:
             return torch.stack([head(features) for head in self._heads], dim=1)
         start, end = (model.head(features) for model in self._ends)
         return torch.stack([torch.lerp(start, end, alpha) for alpha in self.alphas], dim=1)
 
     def model(self, alpha: float) -> Classifier:
         """Return one interpolated classifier, for saving."""
-        zero_shot, fine_tuned = self._ends
+        fine_tuned = self._ends[1]
         encoder = copy.deepcopy(fine_tuned.encoder)
-        encoder.load_state_dict(interpolate(zero_shot.encoder.state_dict(), fine_tuned.encoder.state_dict(), alpha))
+        encoder.load_state_dict(self._merged("encoder", alpha))
         kind = ZERO_SHOT if self._rebuilds_head else LINEAR
         return Classifier(encoder.eval(), self._head(alpha), kind, fine_tuned.class_names, fine_tuned.templates).eval()
+
+
+def _named(module: nn.Module, prefix: str) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in module.state_dict().items()}
 
 
 def evaluate_interpolations(
@@ -94,6 +115,7 @@ def evaluate_interpolations(
     sets: Iterable[EvaluationSet],
     alphas: Sequence[float],
     *,
+    mixture: Mixture = PLAIN,
     out: str | os.PathLike[str] | None = None,
     batch_size: int = EVALUATION_BATCH,
     progress: Progress = silent,
@@ -105,6 +127,7 @@ def evaluate_interpolations(
         fine_tuned: the model at alpha 1, of the same architecture, with a head for the same class names.
         sets: where to evaluate.
         alphas: weights of the fine-tuned model.
+        mixture: the rule that merges them.
         out: folder for the tables; a data set whose tables are all there, from the same models, is not computed again.
         batch_size: of each process.
         progress: told about batches.
@@ -120,14 +143,14 @@ def evaluate_interpolations(
         require_head(model)
     sets = list(sets)
     interpolation: Interpolation | None = None
-    facts = _mixture_facts(zero_shot, fine_tuned, alphas)
+    facts = _mixture_facts(zero_shot, fine_tuned, alphas, mixture)
     for evaluation in sets:
         metas = [{**fact, **set_facts(evaluation)} for fact in facts]
         paths = [Path(out) / table_name(meta) if out else None for meta in metas]
         found = [load_matching(path, meta) for path, meta in zip(paths, metas, strict=True)]
         tables = [table for table in found if table is not None]
         if len(tables) < len(metas):
-            interpolation = interpolation or Interpolation(zero_shot, fine_tuned, alphas)
+            interpolation = interpolation or Interpolation(zero_shot, fine_tuned, alphas, mixture)
             tables = _compute(interpolation, evaluation, metas, batch_size, progress)
             for table, path in zip(tables, paths, strict=True):
                 if path and process_place()[0] == 0:
@@ -147,15 +170,19 @@ def table_name(meta: dict[str, str]) -> str:
     return f"{file_stem(meta['data'])}.{meta['split']}.alpha-{digits}.parquet"
 
 
-def _mixture_facts(zero_shot: Classifier, fine_tuned: Classifier, alphas: Sequence[float]) -> list[dict[str, str]]:
+def _mixture_facts(
+    zero_shot: Classifier, fine_tuned: Classifier, alphas: Sequence[float], mixture: Mixture
+) -> list[dict[str, str]]:
     start, end = model_facts(zero_shot), model_facts(fine_tuned)
-    names = {0.0: "zero-shot", 1.0: "fine-tuned"}
+    names = {0.0: "zero-shot", 1.0: "fine-tuned"} if mixture.keeps_ends else {}
     return [
         {
             **end,
-            "model": names.get(alpha, "interpolated"),
+            "model": names.get(alpha, mixture.name),
             "alpha": repr(float(alpha)),
-            "weights_hash": mixture_hash(start["weights_hash"], end["weights_hash"], alpha),
+            "weights_hash": mixture_hash(
+                start["weights_hash"], end["weights_hash"], alpha, mixture.key, mixture.keeps_ends
+            ),
         }
         for alpha in alphas
     ]
