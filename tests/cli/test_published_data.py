@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from specimens.published import PUBLISHED, write_imagenet
+from specimens.published import PUBLISHED, write_fmow, write_imagenet
 from vlm_data.imagenet.classes import official_names
 
 SETS = ["imagenet", "imagenet/v2", "imagenet/r", "imagenet/a", "imagenet/sketch", "imagenet/objectnet"]
@@ -48,3 +48,16 @@ def test_fine_tuning_tells_the_shifts_of_imagenet(vlm, tmp_path):
     assert (
         official_names()[6] in json.loads((tmp_path / answer.document["run"] / "model.json").read_text())["class_names"]
     )
+
+
+def test_regions_and_years_of_fmow_land_in_the_results(vlm, tmp_path):
+    write_fmow(tmp_path)
+    rows = vlm("evaluate", "tiny", "--data", "fmow", "--data-root", tmp_path, "--json", "--out", "out").document["rows"]
+    assert [row["data"] for row in rows] == ["fmow", "fmow/ood"]
+    scores = rows[1]["metrics"]
+    regions = {name: value for name, value in scores.items() if name.startswith("accuracy_region:")}
+    assert set(regions) == {f"accuracy_region:{name}" for name in ("Africa", "Europe", "Other")}
+    assert scores["worst_region_accuracy"] == min(regions["accuracy_region:Africa"], regions["accuracy_region:Europe"])
+    assert scores["worst_year_accuracy"] == min(scores["accuracy_year:2016"], scores["accuracy_year:2017"])
+    shown = vlm("results", "runs/results.jsonl", "--metric", "worst_region_accuracy").out
+    assert f"{100 * scores['worst_region_accuracy']:.1f}" in shown

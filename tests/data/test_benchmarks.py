@@ -15,7 +15,7 @@ from vlm_data.benchmark import Benchmark, ClassSources, DatasetInfo
 from vlm_data.dataset import UNLABELLED, ImageDataset
 from vlm_data.errors import CallError, DataLayoutError, UnreadableImageError, VlmError
 from vlm_data.published import same_names
-from vlm_data.text import PLACEHOLDER
+from vlm_data.text import names_class
 
 ROWS = {"image": [f"cats and dogs/{i}.png" for i in range(30)], "label": ["cat", "dog", "owl"] * 10}
 
@@ -74,7 +74,7 @@ def test_a_benchmark_is_whole(name: str, sources: dict[str, str], roots: dict[st
     assert len(benchmark.class_names) >= 2
     assert set(same_names(benchmark.class_names)) <= set(benchmark.notes)  # names that occur twice are told
     assert benchmark.templates
-    assert all(PLACEHOLDER in template for template in benchmark.templates)
+    assert all(names_class(template) for template in benchmark.templates)
     splits = benchmark.train, benchmark.val, benchmark.test
     assert [data.split for data in splits] == ["train", "val", "test"]
     assert {data.name for data in splits} == {benchmark.name}

@@ -160,3 +160,11 @@ def test_groups_and_metrics_of_the_data_land_in_rows(tmp_path):
         "accuracy_year:2016": pytest.approx(2 / 3),
         "accuracy_year:2017": 0.0,
     }
+
+
+def test_what_these_images_cannot_tell_is_left_out():
+    meta = {"data": "fmow", "metrics": "worst_region_accuracy"}
+    logits = np.eye(2, dtype=np.float32)
+    table = Predictions(("a", "b"), np.array([0, 1]), logits, meta, {"region": ("Other", "Other")})
+    row = score(table)
+    assert "worst_region_accuracy" not in row["metrics"] and row["metrics"]["accuracy_region:Other"] == 1.0

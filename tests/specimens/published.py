@@ -44,5 +44,33 @@ def write_imagenet(root: Path) -> None:
             write_classes(root / "ImageNet-C" / corruption / str(severity), wnids, 1)
 
 
-PUBLISHED: dict[str, Callable[[Path], None]] = {"imagenet": write_imagenet}
+def write_fmow(root: Path) -> None:
+    """Write 24 satellite images of four classes, with images of every official split and one sequestered image."""
+    folder, rows = root / "fmow_v1.1", []
+    kinds = [("train", 2003), ("val", 2005), ("test", 2012), ("test", 2016), ("val", 2014), ("test", 2017)]
+    for number in range(24):
+        split, year = kinds[number % 6] if number else ("seq", 2002)
+        category = ("airport", "amusement_park", "zoo", "dam")[number // 6]
+        country = ("FRA", "KEN", "XXX")[(number + number // 6) % 3]
+        rows.append(f"{split},{category},{year}-05-01T10:00:00Z,{country}")
+        write_image(folder / "images" / f"rgb_img_{number}.png")
+    (folder / "rgb_metadata.csv").write_text("\n".join(["split,category,timestamp,country_code", *rows]) + "\n")
+    (folder / "country_code_mapping.csv").write_text("name,alpha-3,region\nFrance,FRA,Europe\nKenya,KEN,Africa\n")
+
+
+def write_iwildcam(root: Path) -> None:
+    """Write 40 images of four classes, eight of each official split."""
+    folder, rows = root / "iwildcam_v2.0", []
+    for number in range(40):
+        split = ("train", "id_val", "id_test", "val", "test")[number % 5]
+        rows.append(f"{number},{split},{(0, 6, 7, 181)[number // 5 % 4]},{number}.jpg")
+        write_image(folder / "train" / f"{number}.jpg")
+    (folder / "metadata.csv").write_text("\n".join([",split,y,filename", *rows]) + "\n")
+
+
+PUBLISHED: dict[str, Callable[[Path], None]] = {
+    "fmow": write_fmow,
+    "imagenet": write_imagenet,
+    "iwildcam": write_iwildcam,
+}
 """For every published data set the function that writes its miniature below a folder, the later `--data-root`."""

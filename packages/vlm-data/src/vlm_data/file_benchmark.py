@@ -59,10 +59,11 @@ def complete_splits(
     names: Sequence[str],
     seed: int,
     most: int | None = None,
+    share: float = DRAWN_SHARE,
 ) -> Shaped[np.ndarray, " n"]:
     """Draw validation and test images from the training images where a split is missing.
 
-    Each missing split gets a tenth of every class (rounded, at least one image); both missing gives 80/10/10.
+    Each missing split gets a share of every class (rounded, at least one image); both missing gives 80/10/10.
     The draw depends on the seed and the set of ids, not on the order of the list. Images without a label are one class.
 
     Args:
@@ -72,6 +73,7 @@ def complete_splits(
         names: class names, for messages.
         seed: of the draw.
         most: a missing split gets at most so many images of each class.
+        share: of the images of a class that a missing split gets, a fraction.
 
     Raises:
         DataLayoutError: if a class has too few images to keep one for training; the classes are listed.
@@ -86,7 +88,7 @@ def complete_splits(
     rows = np.array(sorted(np.flatnonzero(splits == "train").tolist(), key=lambda row: ids[row]), dtype=np.int64)
     classes = labels[rows] - UNLABELLED  # without a label: class 0
     counts = np.bincount(classes)
-    quota = np.maximum(1, np.minimum(np.rint(DRAWN_SHARE * counts), np.inf if most is None else most)).astype(np.int64)
+    quota = np.maximum(1, np.minimum(np.rint(share * counts), np.inf if most is None else most)).astype(np.int64)
     scarce = (np.flatnonzero((counts > 0) & (counts <= len(missing) * quota)) + UNLABELLED).tolist()
     if missing and scarce:
         who = listing([names[label] for label in scarce if label != UNLABELLED])
@@ -129,6 +131,7 @@ def file_benchmark(
     files: FileList,
     seed: int,
     most: int | None = None,
+    share: float = DRAWN_SHARE,
 ) -> Benchmark:
     """Sort a list of files into the data sets of a benchmark; missing splits are drawn (see `complete_splits`).
 
@@ -140,7 +143,7 @@ def file_benchmark(
             f"{name} has no training images; found only {listing(sorted(set(files.splits)))}. "
             "Expected a 'train' split. Add one, or remove the splits to have them drawn."
         )
-    splits = complete_splits(files.splits, files.labels, files.ids, class_names, seed, most)
+    splits = complete_splits(files.splits, files.labels, files.ids, class_names, seed, most, share)
 
     def dataset(split: str) -> FileDataset:
         rows = np.flatnonzero(splits == split)

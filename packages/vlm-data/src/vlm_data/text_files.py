@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vlm_data.asset import asset_lines
 from vlm_data.errors import DataLayoutError, listing
-from vlm_data.text import PLACEHOLDER
+from vlm_data.text import PLACEHOLDER, names_class
 
 CLASS_NAMES_FILE = "classnames.txt"
 TEMPLATES_FILE = "templates.txt"
@@ -33,7 +33,7 @@ def templates_in(folder: Path) -> tuple[str, ...]:
     if not path.exists():
         return default_templates()
     templates = tuple(line.strip() for line in _lines(path) if line.strip())
-    wrong = [template for template in templates if PLACEHOLDER not in template]
+    wrong = [template for template in templates if not names_class(template)]
     if wrong or not templates:
         what = f"{path} has the line {wrong[0]!r} without {{c}}" if wrong else f"{path} is empty"
         raise DataLayoutError(

@@ -1,5 +1,6 @@
 """From tables of predictions to rows of scores: one per data set, and one per corruption over its severities."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -215,8 +216,8 @@ def _score(
         arrays = {"logits": logits, "probabilities": probabilities, "labels": labels}
         arrays |= {"confidences": outcomes.confidences, "correct": outcomes.correct}
         groups = _labelled_groups(predictions)
-        wanted = dict.fromkeys((*scoring.metrics, *predictions.meta.get("metrics", "").split()))
-        metrics = {metric: measure(metric, arrays | groups) for metric in wanted}
+        metrics = {metric: measure(metric, arrays | groups) for metric in scoring.metrics}
+        metrics |= _asked_for(predictions, arrays | groups)
         metrics |= accuracies_by_group(logits.argmax(axis=1) == labels, groups)
         temperature = scoring.temperatures.get(model_key(predictions.meta))
         if temperature is not None:
@@ -231,6 +232,15 @@ def _score(
         intervals = {"accuracy": list(exact), "ece": list(resampled.interval("ece", scoring.level, "basic"))}
     row = _row(predictions.meta, len(ids), metrics, intervals)
     return {**row, "run": None if run is None else str(run), "method": method}, outcomes
+
+
+def _asked_for(predictions: Predictions, arrays: Mapping[str, object]) -> dict[str, float]:
+    """Return what the data set asks for besides the usual metrics, as far as these images can tell it."""
+    found: dict[str, float] = {}
+    for metric in predictions.meta.get("metrics", "").split():
+        with contextlib.suppress(VlmDataError):  # no worst region where all are unknown, as few images may happen to be
+            found[metric] = measure(metric, arrays)
+    return found
 
 
 def _labelled_groups(predictions: Predictions) -> dict[str, Sequence[str]]:

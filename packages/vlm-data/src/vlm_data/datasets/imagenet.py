@@ -32,7 +32,7 @@ objectnet-1.0/images/FOLDER/*        113 of its 313 classes are used, the red fr
                                      --data imagenet:border keeps it, as the published programs did
 ImageNet-C/CORRUPTION/1..5/WNID/*    15 corruptions, also inside noise, blur, weather and digital
 All below --data-root. Shifts that are not there are left out and named.""",
-    licence="for non-commercial research, with an account at image-net.org; the shifts have licences of their own",
+    licence="ImageNet needs an account at image-net.org",
 )
 NAME = "imagenet"
 WITH_BORDER = "border"
