@@ -138,3 +138,9 @@ def test_the_recipe_follows_the_method_and_its_alias(vlm, method):
     plan = vlm("finetune", "--method", method, "--limit", "8", "--dry-run", "--json").document
     assert plan["recipe"]["method"]["name"] == {"flcp": "flyp"}.get(method, method)
     assert plan["recipe"]["training"]["lr"] == {"linear-probe": 0.03, "flcp": 0.002}[method]
+
+
+def test_a_tracker_that_is_not_there_is_told_before_anything_is_written(vlm, tmp_path):
+    answer = vlm("finetune", *SMALL, "--track", "tensorbord", "--dry-run", "--out", tmp_path / "run")
+    assert answer.code == 2 and "Did you mean 'tensorboard'?" in answer.paragraph
+    assert not (tmp_path / "run").exists()

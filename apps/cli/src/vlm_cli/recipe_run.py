@@ -1,5 +1,6 @@
 """From a recipe to a finished run: what `vlm finetune` does once and `vlm sweep` many times."""
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,9 +29,10 @@ def run_recipe(
     from vlm_finetune.devices import processes
     from vlm_finetune.finetuning import load_data, prepare_run, zero_shot_model
     from vlm_finetune.run import find_run
+    from vlm_finetune.tracking import open_tracking
 
-    with processes(device) as state:
-        run = None if overwrite else find_run(recipe, out)
+    with processes(device) as state, contextlib.ExitStack() as opened:
+        run, tracking = None if overwrite else find_run(recipe, out), None
         if run and run.is_done:
             console.say(f"{run.path} is finished; these are its results. Use --overwrite to run it again.")
         else:
@@ -40,6 +42,7 @@ def run_recipe(
             console.notes(benchmark.notes)
             zero_shot = zero_shot_model(recipe, benchmark, str(state.device))
             run = prepare_run(recipe, out, overwrite)  # now: a misspelt name above leaves no directory
+            tracking = opened.enter_context(open_tracking(recipe, run.path))
             if not run.is_trained:
                 console.say(f"fine-tuning with {recipe.method} on {state.device}; everything goes to {run.path}")
                 tracker = ShiftTracker(benchmark, zero_shot, recipe.evaluation.track, str(state.device))
@@ -49,6 +52,7 @@ def run_recipe(
                     benchmark=benchmark,
                     after_epoch=tracker,
                     start_facts={"shifts": tracker.start},
+                    tracking=tracking,
                     progress=console.progress,
                 )
                 for name in sorted(tracker.collapsed):
@@ -62,5 +66,7 @@ def run_recipe(
             console.say("writing figures and report")
             write_figures(run.path, verdict.rows)
             write_report(run.path, verdict.rows)
+            if tracking:
+                tracking.scores(verdict.compared())
             run.mark_done()
     return run, verdict

@@ -1,5 +1,6 @@
 """One fine-tuning from recipe to saved model."""
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -27,6 +28,7 @@ from vlm_finetune.recipe_files import resolve
 from vlm_finetune.resume import Position, ResumePoints, newest_point
 from vlm_finetune.run import LOG, RESUME, Run, open_run, remove_unfinished, start_run
 from vlm_finetune.run_log import RunLog, read_log
+from vlm_finetune.tracking import Tracking, check_trackers, open_tracking
 from vlm_finetune.validation import Validator
 from vlm_models import load_encoder, save_model
 from vlm_models.adapters import adapter_targets
@@ -112,6 +114,7 @@ def finetune(
     benchmark: Benchmark | None = None,
     after_epoch: EpochCallback | None = None,
     start_facts: Mapping[str, Any] | None = None,
+    tracking: Tracking | None = None,
     progress: Progress = silent,
 ) -> Run:
     """Fine-tune a model and leave a run directory; go on where an interrupted run of the same recipe stopped.
@@ -123,6 +126,8 @@ def finetune(
         benchmark: already loaded data of the recipe, to save loading it again.
         after_epoch: watches the model, see `EpochCallback`.
         start_facts: what is known about the zero-shot model, for the first event of the log.
+        tracking: open trackers, which the caller closes; those that the recipe names, for the time of training, if
+            not given.
         progress: told about optimiser steps.
 
     Raises:
@@ -139,7 +144,8 @@ def finetune(
     run = prepare_run(recipe, out or default_out(recipe))
     if not run.is_trained:
         training = Training(run, benchmark or load_data(recipe), after_epoch, start_facts, progress)
-        model = training.fit()
+        with contextlib.nullcontext(tracking) if tracking else open_tracking(recipe, run.path) as opened:
+            model = training.fit(opened)
         if training.accelerator.is_main_process:
             lora = {"lora_rank": recipe.lora.rank} if recipe.lora.rank else {}
             save_model(model, run.path, method=recipe.method, epoch=training.position.best_epoch, **lora)
@@ -158,6 +164,7 @@ def _resolved(recipe: Recipe | str | os.PathLike[str] | Mapping[str, Any]) -> Re
 def prepare_run(recipe: Recipe, out: str | os.PathLike[str], overwrite: bool = False) -> Run:
     """Create or open the run directory (see `start_run`); with several processes the main one comes first."""
     check_precision(recipe.model.precision)
+    check_trackers(recipe.tracking.trackers)
     state = process_state()
     with state.main_process_first():
         run = start_run(recipe, out, overwrite and state.is_main_process)
@@ -202,8 +209,9 @@ class Training:
         self.position = Position()
         self.log = RunLog(run.path / LOG, self.accelerator.is_main_process)
 
-    def fit(self) -> Classifier:
+    def fit(self, tracking: Tracking | None = None) -> Classifier:
         """Run all phases and return the fine-tuned model."""
+        self.log.watch = tracking.events if tracking else None
         device = self.accelerator.device
         model = zero_shot_model(self.recipe, self.benchmark, device)
         phases = _phases(self.recipe)

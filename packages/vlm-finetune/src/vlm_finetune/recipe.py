@@ -144,6 +144,18 @@ class EvaluationSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class TrackingSettings:
+    """Table `[tracking]`; nothing in it changes what is learnt.
+
+    Attributes:
+        trackers: names of Accelerate's trackers that are told what the log says: `tensorboard`, `wandb`, `mlflow`,
+            `trackio` and others, see `vlm_finetune.tracking`.
+    """
+
+    trackers: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Recipe:
     """All settings of one run.
 
@@ -160,6 +172,7 @@ class Recipe:
     data: DataSettings = DataSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    tracking: TrackingSettings = TrackingSettings()
     source: str = ""
 
     def tables(self) -> dict[str, Any]:
@@ -167,6 +180,7 @@ class Recipe:
         method = {"name": self.method, **dataclasses.asdict(self.method_settings)}
         tables = {name: dataclasses.asdict(getattr(self, name)) for name in _TABLES}
         tables["evaluation"]["alphas"] = list(self.evaluation.alphas)
+        tables["tracking"]["trackers"] = list(self.tracking.trackers)
         return {"source": self.source, "method": method, **tables}
 
     def to_toml(self) -> str:
@@ -180,6 +194,7 @@ _TABLES: Mapping[str, type] = {
     "data": DataSettings,
     "training": TrainingSettings,
     "evaluation": EvaluationSettings,
+    "tracking": TrackingSettings,
 }
 
 

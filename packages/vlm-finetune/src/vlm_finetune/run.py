@@ -22,7 +22,7 @@ from vlm_models.checkpoint import MANIFEST
 from vlm_models.spec import saved_folder
 
 RECIPE, ENVIRONMENT, LOG, DONE, RESUME = "recipe.toml", "environment.json", "log.jsonl", "DONE", "resume"
-_RESULTS = ("predictions", "rationales", "regions", "figures", "results.jsonl", "report.html")
+_RESULTS = ("predictions", "rationales", "regions", "figures", "tracking", "results.jsonl", "report.html")
 _OWN = frozenset((RECIPE, ENVIRONMENT, LOG, DONE, RESUME, MANIFEST, *_RESULTS))
 """What is written into a run directory, beside weights: `--overwrite` removes nothing else."""
 
@@ -173,7 +173,7 @@ def _is_unfinished(entry: Path) -> bool:
 
 
 def differing_keys(old: Recipe, new: Recipe) -> list[str]:
-    """List the settings in which two recipes differ, with both values; their source text does not count.
+    """List the settings in which two recipes differ, with both values; their source and trackers do not count.
 
     Example:
         >>> from vlm_finetune.recipe import parse
@@ -184,7 +184,7 @@ def differing_keys(old: Recipe, new: Recipe) -> list[str]:
     return [
         f"{table}.{key} ({before[table].get(key)} there, {after[table].get(key)} now)"
         for table in before
-        if table != "source"
+        if table not in ("source", "tracking")
         for key in {**before[table], **after[table]}
         if before[table].get(key) != after[table].get(key)
     ]

@@ -1,7 +1,7 @@
 """The log of a run, `log.jsonl`: one JSON object per event, in order, without gaps after a resumption."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,24 @@ class RunLog:
     Attributes:
         path: the file.
         active: whether this process writes.
+        watch: is told what was written.
     """
 
-    def __init__(self, path: Path, active: bool = True) -> None:
+    def __init__(
+        self, path: Path, active: bool = True, watch: Callable[[list[dict[str, Any]]], None] | None = None
+    ) -> None:
         self.path = path
         self.active = active
+        self.watch = watch
 
     def append(self, events: Iterable[dict[str, Any]]) -> None:
         """Write events, one line each."""
-        lines = "".join(json.dumps(event) + "\n" for event in events)
-        if self.active and lines:
+        told = list(events)
+        if self.active and told:
             with open(self.path, "a", encoding="utf-8") as handle:
-                handle.write(lines)
+                handle.write("".join(json.dumps(event) + "\n" for event in told))
+            if self.watch:
+                self.watch(told)
 
     def rewind(self, phase: int, step: int) -> None:
         """Drop what was logged after a resume point; training will log it again."""

@@ -44,6 +44,13 @@ EPILOG = options.examples(
 )
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Of the forward pass.")
 @click.option("--alpha", help="Weight of the fine-tuned model in the interpolated one, or auto.  [default: 0.5]")
+@click.option(
+    "--track",
+    "trackers",
+    multiple=True,
+    metavar="NAME",
+    help="Send the log to a tracker, too: tensorboard, wandb, mlflow, trackio. May be repeated.",
+)
 @options.device_option
 @options.out_option
 @options.overwrite_option
@@ -74,11 +81,13 @@ def command(
     from vlm_finetune.finetuning import default_out
     from vlm_finetune.recipe_files import resolve
     from vlm_finetune.run import find_run
+    from vlm_finetune.tracking import check_trackers
 
     resolved = resolve(recipe, assignments, given)
     folder = out or default_out(resolved)
     if dry_run:
         check_precision(resolved.model.precision)
+        check_trackers(resolved.tracking.trackers)
         if not overwrite:
             find_run(resolved, folder)
         show_plan(resolved, folder, console)
@@ -103,5 +112,6 @@ def _tables(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
         },
         "training": {key: values[key] for key in ("epochs", "batch_size", "lr", "seed")},
         "evaluation": {"alpha": chosen, "choose_alpha": True if values["alpha"] == "auto" else None},
+        "tracking": {"trackers": list(values["trackers"]) or None},
     }
     return {table: {k: v for k, v in keys.items() if v is not None} for table, keys in given.items()}
