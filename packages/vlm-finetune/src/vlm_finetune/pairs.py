@@ -31,7 +31,8 @@ class PairEncoder:
     def texts(self, encoder: DualEncoder, captions: Sequence[str], device: torch.device | str) -> Float[Tensor, "n d"]:
         """Return the unit-norm features of captions in float32 at least, one row per caption."""
         texts, rows = distinct(captions)
-        features = _unit(encoder.encode_text(self.tokens(encoder, texts).to(device)))
+        tokens = encoder.needed_tokens(self.tokens(encoder, texts))
+        features = _unit(encoder.encode_text(tokens.to(device)))
         return features if len(texts) == len(captions) else features[rows.to(device)]
 
     def tokens(self, encoder: DualEncoder, texts: Sequence[str]) -> Int64[Tensor, "n length"]:

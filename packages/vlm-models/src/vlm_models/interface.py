@@ -104,6 +104,13 @@ class DualEncoder(nn.Module, ABC):
     def tokenize(self, texts: Sequence[str]) -> Int64[Tensor, "n length"]:
         """Return token ids on the CPU, padded or cut to one length."""
 
+    def needed_tokens(self, tokens: Int64[Tensor, "n length"]) -> Int64[Tensor, "n shorter"]:
+        """Return the token ids without columns at the end on which no feature depends; all of them by default.
+
+        `encode_text` takes both, and gives the same features and gradients within rounding.
+        """
+        return tokens
+
     @property
     @abstractmethod
     def logit_scale(self) -> Float[Tensor, ""]:

@@ -12,6 +12,7 @@ from vlm_models.capabilities import require
 from vlm_models.interface import DualEncoder, VisionOutput
 from vlm_models.key_bias import silence_key_biases
 from vlm_models.openclip import towers as towers
+from vlm_models.openclip.causal_text import encode_short_text, needed_tokens
 from vlm_models.token_ids import check_ids
 
 
@@ -51,7 +52,11 @@ class OpenClipEncoder(DualEncoder):
 
     def encode_text(self, tokens: Int64[Tensor, "n length"]) -> Float[Tensor, "n d"]:
         """Return raw text features."""
-        return self.clip.encode_text(tokens)
+        return encode_short_text(self.clip, tokens)
+
+    def needed_tokens(self, tokens: Int64[Tensor, "n length"]) -> Int64[Tensor, "n shorter"]:
+        """Return the token ids without padding that a causal tower never looks at."""
+        return needed_tokens(self.clip, tokens)
 
     def tokenize(self, texts: Sequence[str]) -> Int64[Tensor, "n length"]:
         """Return token ids padded or cut to the context length.
