@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.io import savemat
 
 IMAGENET_CLASSES = {6: "n01498041", 11: "n01531178", 409: "n02708093", 414: "n02769748", 530: "n03196217"}
 """Class numbers and WordNet ids: 6, 11, 414 are in R, 6, 11, 530 in A; 409 and 530 are one ObjectNet class."""
@@ -68,9 +69,59 @@ def write_iwildcam(root: Path) -> None:
     (folder / "metadata.csv").write_text("\n".join([",split,y,filename", *rows]) + "\n")
 
 
+def write_caltech101(root: Path) -> None:
+    """Write three of the 101 classes, and the background."""
+    folder = root / "caltech-101" / "101_ObjectCategories"
+    write_classes(folder, ["BACKGROUND_Google", "Faces_easy", "car_side", "yin_yang"], 10, "jpg")
+
+
+def write_flowers102(root: Path) -> None:
+    """Write two images of each of 102 classes that are numbered from 1, and a third one of some for testing."""
+    folder, labels = root / "flowers102", np.arange(240) % 102 + 1
+    for number in range(1, len(labels) + 1):
+        write_image(folder / "jpg" / f"image_{number:05d}.jpg")
+    savemat(folder / "imagelabels.mat", {"labels": labels[None]})
+    parts = {"trnid": np.arange(1, 103), "valid": np.arange(103, 205), "tstid": np.arange(205, 241)}
+    savemat(folder / "setid.mat", {name: rows[None] for name, rows in parts.items()})
+
+
+def write_stanfordcars(root: Path) -> None:
+    """Write three classes with 30 images to train and 6 to test, annotated as in the devkit."""
+    folder = root / "stanford_cars"
+    names = np.array([["AM General Hummer SUV 2000", "Ram C/V Cargo Van Minivan 2012", "smart fortwo"]], dtype=object)
+    (folder / "devkit").mkdir(parents=True, exist_ok=True)
+    savemat(folder / "devkit" / "cars_meta.mat", {"class_names": names})
+    where = {"train": ("devkit/cars_train_annos.mat", 30), "test": ("cars_test_annos_withlabels.mat", 6)}
+    for split, (path, count) in where.items():
+        rows = np.array(
+            [(1, 2, 3, 4, number % 3 + 1, f"{number + 1:05d}.jpg") for number in range(count)],
+            dtype=[(name, object) for name in ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")],
+        )
+        savemat(folder / path, {"annotations": rows[None]})
+        for number in range(count):
+            write_image(folder / f"cars_{split}" / f"{number + 1:05d}.jpg")
+
+
+def write_patchcamelyon(root: Path) -> None:
+    """Write six patches of each class in every split."""
+    for split in ("train", "val", "test"):
+        write_classes(root / "patchcamelyon" / split, ["0", "1"], 6, "png")
+
+
+def write_sst2(root: Path) -> None:
+    """Write six sentences of each class in every split, as torchvision unpacks them."""
+    for split in ("train", "valid", "test"):
+        write_classes(root / "rendered-sst2" / split, ["negative", "positive"], 6, "png")
+
+
 PUBLISHED: dict[str, Callable[[Path], None]] = {
+    "caltech101": write_caltech101,
+    "flowers102": write_flowers102,
     "fmow": write_fmow,
     "imagenet": write_imagenet,
     "iwildcam": write_iwildcam,
+    "patchcamelyon": write_patchcamelyon,
+    "sst2": write_sst2,
+    "stanfordcars": write_stanfordcars,
 }
 """For every published data set the function that writes its miniature below a folder, the later `--data-root`."""

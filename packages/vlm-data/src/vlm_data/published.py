@@ -1,5 +1,6 @@
 """Reading published data sets from the folders their authors hand out: where they lie, which class a folder is."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -84,6 +85,21 @@ def check_folders(folder: Path, known: Mapping[str, int], what: str) -> set[str]
             f"Expected {what}, such as {listing(sorted(known), most=3)}. Rename or remove them."
         )
     return found
+
+
+def require_files(data: str, folder: Path, names: Sequence[str]) -> None:
+    """Check that files are in a folder, which the disk is asked for once.
+
+    Raises:
+        DataLayoutError: if some are not there; the first ones are named.
+    """
+    present = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set[str]()
+    absent = [name for name in names if name not in present]
+    if absent:
+        raise DataLayoutError(
+            f"{len(absent)} of {len(names)} images of {data} are not in {folder}: {listing(absent, most=3)}. "
+            "Expected the whole archive. Unpack it again."
+        )
 
 
 def file_list(images: Sequence[Labelled]) -> FileList:

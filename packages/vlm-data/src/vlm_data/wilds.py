@@ -1,6 +1,5 @@
 """Data sets of WILDS: one table of metadata with a row per image, and one folder of images."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from jaxtyping import Bool, Shaped
 
 from vlm_data.errors import DataLayoutError, listing
 from vlm_data.file_benchmark import SHIFT_PREFIX, FileList
+from vlm_data.published import require_files
 
 OOD = f"{SHIFT_PREFIX}ood"
 """The official test set under another distribution; that of validation is not used."""
@@ -64,14 +64,8 @@ def listed_files(
     missing_splits = sorted({"train", "val", "test", OOD} - set(splits[used]))
     if missing_splits:
         raise DataLayoutError(f"the table of {name} has no images for {listing(missing_splits)}. Expected all splits.")
-    present = set(os.listdir(images)) if images.is_dir() else set()
     rows = np.flatnonzero(used).tolist()
-    absent = [str(files[row]) for row in rows if files[row] not in present]
-    if absent:
-        raise DataLayoutError(
-            f"{len(absent)} of {len(rows)} images of {name} are not in {images}: {listing(absent, most=3)}. "
-            "Expected the whole archive. Unpack it again."
-        )
+    require_files(name, images, [str(files[row]) for row in rows])
     return FileList(
         ids=tuple(str(files[row]) for row in rows),
         paths=tuple(images / str(files[row]) for row in rows),
