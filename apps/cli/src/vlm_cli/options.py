@@ -17,7 +17,9 @@ def examples(*calls: str) -> str:
     return "\n\n".join(("Examples:", *calls))
 
 
-def _several(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def several(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Return one decorator for some flags; help lists them in this order."""
+
     def decorate(command: Command) -> Command:
         for option in reversed(options):
             command = option(command)
@@ -36,7 +38,7 @@ skip_unreadable_option = click.option(
 data_seed_option = click.option(
     "--seed", "data_seed", type=int, default=0, show_default=True, help="Of what the data draws: splits, shifts."
 )
-data_options = _several(
+data_options = several(
     click.option(
         "--data",
         help="Benchmark, or folder:DIR, csv:FILE, jsonl:FILE, parquet:FILE.  [default: that of a run, else digits]",
@@ -51,7 +53,7 @@ overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Remove what an earlier call left there, and start again."
 )
 dry_run_option = click.option("--dry-run", is_flag=True, help="Check everything and tell what would be done.")
-output_options = _several(
+output_options = several(
     click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else."),
     click.option("-v", "--verbose", is_flag=True, help="Show what the libraries log."),
     click.option("--debug", is_flag=True, help="Show the traceback of an error."),

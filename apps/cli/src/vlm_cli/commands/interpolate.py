@@ -1,17 +1,21 @@
 """`vlm interpolate`: WiSE-FT between two models, all alphas in one pass over the data."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 import rich_click
 
 from vlm_cli import options
 from vlm_cli.console import Console
+from vlm_cli.mixing import mixing_options, read_mixing
 from vlm_cli.verdict import show_alphas
 
 EPILOG = options.examples(
     "vlm interpolate tiny run:runs/digits-tiny-full-seed0",
     "vlm interpolate tiny run:runs/digits-tiny-full-seed0 --alphas 0,0.25,0.5,0.75,1 --alpha auto --save mixed",
+    "vlm interpolate tiny run:runs/digits-tiny-full-seed0 --fisher --fisher-samples 64",
+    "vlm interpolate tiny run:runs/digits-tiny-full-seed0 --ensemble outputs --alphas 0,0.5,1",
 )
 
 
@@ -26,6 +30,7 @@ EPILOG = options.examples(
     show_default=True,
     help="The weight to recommend and save, or auto: best on ID validation.",
 )
+@mixing_options
 @click.option("--save", type=click.Path(path_type=Path), help="Write the model at the chosen alpha into this folder.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Images at a time.")
 @options.device_option
@@ -49,18 +54,21 @@ def command(
     as_json: bool,
     verbose: bool,
     debug: bool,
+    **rule: Any,
 ) -> None:
     """Mix a zero-shot and a fine-tuned model (WiSE-FT), all weights in one pass over the data.
 
     theta(alpha) = (1 - alpha) zero-shot + alpha fine-tuned. Every image is decoded once for all alphas.
-    A trained head is mixed, too; a zero-shot head is built again from the mixed text tower.
+    A trained head is mixed, too; a zero-shot head is built again from the mixed text tower. Other rules: --fisher,
+    --layers, and --ensemble, which mixes outputs and is no model of its own.
     """
     console = Console(as_json, verbose)
     chosen = options.parse_alpha(alpha)
+    mixing = read_mixing(rule, bool(save))
     grid = sorted(set(options.parse_alphas(alphas) + ([] if chosen is None else [chosen])))
     console.say("vlm interpolate: loading libraries (PyTorch, open_clip), this takes some seconds")
     from vlm_eval import results
-    from vlm_eval.evaluation import choose_alpha, interpolate_models, predictions_folder
+    from vlm_eval.evaluation import choose_alpha, predictions_folder
     from vlm_eval.sweep import Interpolation
     from vlm_finetune.devices import processes
     from vlm_finetune.finetuning import load_data_of
@@ -85,15 +93,22 @@ def command(
             load_classifier(zero_shot, *words, str(state.device)),
             load_classifier(fine_tuned, *words, str(state.device)),
         )
-        folder = predictions_folder(out, f"{zero_shot}+{fine_tuned}", benchmark)
-        rows = interpolate_models(*ends, benchmark, grid, folder, batch_size=batch_size, progress=console.progress)
+        mixture = mixing.mixture(ends, benchmark, out, console)
+        names = [zero_shot, fine_tuned, *([mixture.key] if mixture.key else [])]
+        folder = predictions_folder(out, "+".join(names), benchmark)
+        how = {"batch_size": batch_size, "progress": console.progress}
+        rows = mixing.evaluate(ends, benchmark, grid, folder, mixture, **how)
         chosen = choose_alpha(rows) if chosen is None else chosen
         if state.is_main_process:
             results.append(results_file, rows)
             if save:
-                save_model(Interpolation(*ends, []).model(chosen), save, alpha=chosen, ends=[zero_shot, fine_tuned])
+                facts = {"alpha": chosen, "ends": [zero_shot, fine_tuned]}
+                facts |= {"layers": mixing.layers} if mixing.layers else {"fisher": True} if mixing.fisher else {}
+                save_model(Interpolation(*ends, [], mixture).model(chosen), save, **facts)
     console.document({"rows": rows, "alpha": chosen, "saved": None if save is None else str(save)})
     show_alphas(rows, chosen, console)
+    if mixing.ensemble:
+        console.text("two models run for every image: twice the cost of an interpolated one, and not WiSE-FT")
     console.text(
         f"predictions  {folder}\nresults      {results_file}" + (f"\nmodel        file:{save}" if save else "")
     )
