@@ -113,6 +113,18 @@ class TestWiseFt:
             ("fmow", "val"),
         }
 
+    def test_metrics_of_wilds_have_their_names_there(self, tmp_path):
+        metrics = {"accuracy": 0.7, "worst_region_accuracy": 0.5, "worst_year_accuracy": 0.6}
+        camera = {"accuracy": 0.8, "macro_f1": 0.4, "mean_per_class_recall": 0.3}
+        rows = [row("fmow/ood", metrics=metrics), row("iwildcam", metrics=camera)]
+        export_results(rows, "wise-ft", tmp_path / "sweep.jsonl")
+        line = json.loads((tmp_path / "sweep.jsonl").read_text())
+        assert line["FMOWOOD:acc_worst_region"] == 0.5 and line["IWildCamID:F1-macro_all"] == 0.4
+        assert {one["data"]: one["metrics"] for one in import_results(tmp_path / "sweep.jsonl").rows} == {
+            "fmow/ood": metrics,
+            "iwildcam": camera,
+        }
+
     def test_without_accuracy_there_is_nothing_to_write(self, tmp_path):
         with pytest.raises(CallError, match="none of the rows has an accuracy on a test set"):
             export_results([row(metrics={"nll": 1.0})], "wise-ft", tmp_path / "sweep.jsonl")

@@ -203,3 +203,10 @@ def test_unusable_places_are_named(tmp_path):
         append(tmp_path / "file" / "results.jsonl", [row()])
     with pytest.raises(VlmError, match="cannot write"):
         append(tmp_path, [row()])  # a folder
+
+
+def test_a_row_that_does_not_tell_its_number_of_samples_yields_to_one_that_does():
+    untold, told, part = row(n=None), row(), row(n=64)
+    assert latest([told, untold]) == latest([untold, told]) == [told]
+    assert latest([part, untold, told]) == [part, told]
+    assert latest([untold, row("digits/invert")]) == [untold, row("digits/invert")]

@@ -158,9 +158,12 @@ def latest(rows: Iterable[Row]) -> list[Row]:
     """Return the rows without those that were measured again later, in the order of first appearance.
 
     Two rows are the same measurement if run, model, data, split, alpha and severity agree, see
-    `vlm_eval.rows.row_key`: a run that was started again writes its rows again.
+    `vlm_eval.rows.row_key`: a run that was started again writes its rows again. A row of a program that does not tell
+    the number of samples is the same measurement as one that agrees in all else and tells it; that one is returned.
     """
-    return list({row_key(row): row for row in rows}.values())
+    kept = {row_key(row): row for row in rows}
+    told = {key[:-1] for key, row in kept.items() if row["n"] is not None}
+    return [row for key, row in kept.items() if row["n"] is not None or key[:-1] not in told]
 
 
 def select(

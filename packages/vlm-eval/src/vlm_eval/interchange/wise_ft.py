@@ -13,6 +13,15 @@ from vlm_eval.rows import Row
 from vlm_eval.wise_results import is_wise_line
 
 SUMMARY = "results database of WiSE-FT (JSON lines)"
+_METRICS = {
+    "accuracy": "top1",
+    "macro_f1": "F1-macro_all",
+    "mean_per_class_recall": "recall-macro_all",
+    "worst_region_accuracy": "acc_worst_region",
+    "worst_year_accuracy": "acc_worst_year",
+}
+_OURS = {theirs: name for name, theirs in _METRICS.items()}
+"""Those of the WILDS data sets are over the classes, regions and years that occur, here as there."""
 
 
 def recognises(text: str) -> bool:
@@ -34,7 +43,8 @@ def read(path: Path, text: str) -> tuple[list[Row], list[str]]:
         known = (row["data"], "test") != (data, split)
         role = role_of(data) if known else row["role"]
         group = "natural" if role == "shift" else ""
-        named.append({**row, "data": data, "split": split, "role": role, "group": group})
+        metrics = {_OURS.get(name, name): value for name, value in row["metrics"].items()}
+        named.append({**row, "data": data, "split": split, "role": role, "group": group, "metrics": metrics})
     return named, problems
 
 
@@ -56,7 +66,7 @@ def write(rows: Sequence[Row], target: Path) -> list[str]:
         if row["role"] == "id" and row["split"] == "test":
             line["train_dataset"] = theirs(place, WISE_FT)
         for metric, value in row["metrics"].items():
-            line[f"{theirs(place, WISE_FT)}:{'top1' if metric == 'accuracy' else metric}"] = value
+            line[f"{theirs(place, WISE_FT)}:{_METRICS.get(metric, metric)}"] = value
     if not any(is_wise_line(line) for line in lines.values()):
         raise CallError(
             "none of the rows has an accuracy on a test set; expected one, WiSE-FT files hold nothing else."
