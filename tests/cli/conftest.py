@@ -137,6 +137,18 @@ def flyp_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def scratch_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three runs from random weights, of different strength."""
+    folder = tmp_path_factory.mktemp("scratch") / "runs"
+    epochs, alphas = "training.epochs=1,4,8", "evaluation.alphas=[0.0,1.0]"
+    answer = call(
+        "sweep", "--model", "tiny:random", "--grid", epochs, "--set", alphas, "--limit", "64", "--out", folder
+    )
+    assert answer.code == 0, answer.err
+    return folder
+
+
+@pytest.fixture(scope="session")
 def finetune_answer(made_workplace: tuple[Path, Answer]) -> Answer:
     """What `vlm finetune --json` said when it made the run of the workplace."""
     return made_workplace[1]

@@ -2,6 +2,7 @@
 
 import importlib
 import shlex
+import shutil
 
 import click
 import pytest
@@ -41,7 +42,7 @@ def _written(words):
         return 3
     if "--export" in words:
         return words.index("--export") + 2
-    return next((words.index(flag) + 1 for flag in ("--save", "--out") if flag in words), 0)
+    return next((words.index(flag) + 1 for flag in ("--save", "--out", "--figures") if flag in words), 0)
 
 
 EXAMPLES = list(dict.fromkeys(_all_examples()))
@@ -52,6 +53,8 @@ def test_the_example_runs(vlm, workplace, tmp_path, request, example):
     words = [SUBSTITUTES.get(word, word) for word in shlex.split(example)[1:]]
     if "runs/digits-tiny-flyp-seed0" in words:
         words[words.index("runs/digits-tiny-flyp-seed0")] = str(request.getfixturevalue("flyp_run"))
+    if "runs/scratch" in words:
+        words[words.index("runs/scratch")] = str(request.getfixturevalue("scratch_runs"))
     for prefix, more in APPENDED.items():
         words += more if " ".join(words).startswith(prefix) else []
     place = _written(words)
@@ -61,6 +64,10 @@ def test_the_example_runs(vlm, workplace, tmp_path, request, example):
         (tmp_path / words[place]).write_text("to be replaced")
     if words[0] == "finetune":
         words += ["--out", str(tmp_path / "run")]
+    if words[0] == "diagnose":  # it keeps what it finds in the run, which is not for others to see
+        shutil.copytree("runs/digits-tiny-full-seed0", tmp_path / "copied")
+        words = [str(tmp_path / "copied") if word == "runs/digits-tiny-full-seed0" else word for word in words]
+        words += [] if place else ["--out", str(tmp_path / "diagnostics")]
     if words[0] in ("evaluate", "interpolate", "soup"):
         words += ["--out", str(tmp_path / "evaluations"), "--results-db", str(tmp_path / "results.jsonl")]
     answer = vlm(*words)

@@ -50,7 +50,7 @@ def test_show_of_a_run_tells_where_it_comes_from(vlm, workplace):
         (["show", "openclip:vit-b-32"], 2, "Did you mean 'ViT-B-32'?"),
         (["show", "openclip:ViT-B-32/laion2b_s34b"], 2, "Did you mean 'laion2b_s34b_b79k'?"),
         (["show", "run:nowhere"], 1, "nowhere holds no saved model"),
-        (["show", "tiny:2"], 2, "comes in one version"),
+        (["show", "tiny:2"], 2, "comes as tiny and as tiny:random"),
     ],
 )
 def test_a_wrong_name_is_told(vlm, arguments, code, said):

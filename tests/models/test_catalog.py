@@ -22,7 +22,7 @@ WRITTEN = {"clip": "clip_file", "albef": "fusion_folder", "blip": "fusion_folder
         ("tinny", "unknown model family 'tinny'. Did you mean 'tiny'? Known: "),
         ("OpenCLIP:ViT-B-32", "unknown model family 'OpenCLIP'. Did you mean 'openclip'?"),
         ("", "unknown model family ''"),
-        ("tiny:large", "the model 'tiny' comes in one version; got 'tiny:large'"),
+        ("tiny:large", "the model 'tiny' comes as tiny and as tiny:random; got 'tiny:large'"),
         ("openclip:ViT-B32", "unknown open_clip architecture 'ViT-B32'. Did you mean 'ViT-B-32'?"),
         ("openclip:ViT-B-32/laion2b", "unknown tag of ViT-B-32 'laion2b'. Did you mean 'laion2b_e16'?"),
         ("run:", "the model spec run: lacks its directory"),

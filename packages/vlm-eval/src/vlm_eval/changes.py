@@ -90,8 +90,11 @@ def group_bootstrap(
         CallError, VlmDataError: see `vlm_eval.intervals.joint_bootstrap`.
     """
     found: list[Bootstrap] = [joint_bootstrap(list(members), resamples=resamples, seed=seed) for members in shifts]
-    if not found:
-        return None
+    return mean_bootstrap(found) if found else None
+
+
+def mean_bootstrap(found: Sequence[Bootstrap | GroupBootstrap]) -> GroupBootstrap:
+    """Return the mean over data sets, resample by resample; one or more, drawn with the same seed."""
     kept = min(len(one.accuracy) for one in found)
     return GroupBootstrap(
         np.mean([one.accuracy[:kept] for one in found], axis=0),

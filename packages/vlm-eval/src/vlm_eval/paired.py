@@ -217,10 +217,10 @@ def _side(side: Mapping[str, Sequence[Outcomes]], shifts: Sequence[Sequence[str]
         group_bootstrap([[side[data][seed] for data in members] for members in shifts], resamples=resamples)
         for seed in range(len(side[shifts[0][0]]))
     ]
-    return _over_seeds([one for one in found if one is not None])
+    return over_seeds([one for one in found if one is not None])
 
 
-def _over_seeds(runs: Sequence[GroupBootstrap]) -> GroupBootstrap:
+def over_seeds(runs: Sequence[GroupBootstrap]) -> GroupBootstrap:
     """Return the bootstrap of the mean over runs, drawing runs as well as images; the draw depends on their number."""
     resamples = len(runs[0].accuracy)
     drawn = np.random.default_rng(len(runs)).integers(0, len(runs), (resamples, len(runs)))

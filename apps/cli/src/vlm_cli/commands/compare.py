@@ -1,22 +1,23 @@
-"""`vlm compare`: whether runs differ by more than chance, from their files and from nothing else."""
+"""`vlm compare`: whether runs differ by more than chance and which is robust, from their files and nothing else."""
 
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import rich_click
 
 from vlm_cli import options
+from vlm_cli.comparison import show_calibration, show_differences, show_robustness, show_tests
 from vlm_cli.console import Console
 
 if TYPE_CHECKING:
-    from vlm_eval.changes import Change
-    from vlm_eval.paired import PairedTest
+    from vlm_eval.baselines import Baselines
+    from vlm_eval.judgement import Judgement
 
 EPILOG = options.examples(
     "vlm compare runs/digits-tiny-full-seed0 runs/digits-tiny-flyp-seed0",
     "vlm compare runs/digits-tiny-full-seed0 runs/digits-tiny-flyp-seed0 --alpha 0.5 --json",
+    "vlm compare runs/digits-tiny-full-seed0 --figures figures",
 )
 
 
@@ -29,64 +30,64 @@ EPILOG = options.examples(
     show_default=True,
     help="Compare the models with this weight of the fine-tuned one.",
 )
+@click.option(
+    "--baselines",
+    "baselines_file",
+    type=click.Path(path_type=Path),
+    help="CSV of models that learnt from ID data alone, for effective robustness; see vlm baselines.",
+)
+@click.option("--figures", type=click.Path(path_type=Path), help="Draw shifts against ID data into this folder.")
+@click.option("--metric", default="accuracy", show_default=True, help="Of both axes of the figures, such as ece.")
+@click.option(
+    "--scale", type=click.Choice(["logit", "linear", "log"]), help="[default: logit for accuracy, else linear]"
+)
 @options.output_options
-def command(runs: tuple[Path, ...], alpha: float, as_json: bool, verbose: bool, debug: bool) -> None:
-    """Compare runs with paired tests on every data set.
+def command(
+    runs: tuple[Path, ...],
+    alpha: float,
+    baselines_file: Path | None,
+    figures: Path | None,
+    metric: str,
+    scale: str | None,
+    as_json: bool,
+    verbose: bool,
+    debug: bool,
+) -> None:
+    """Compare runs: paired tests, robustness, calibration, differing answers; scatter plots.
 
     Runs that differ in nothing but their seed are one group; every other group is tested against that of the first run.
     The interval of a difference comes from resamples of the same images for both sides, and of the seeds; p is that of
-    McNemar's exact test, for one run on each side.
+    McNemar's exact test, for one run on each side. With --figures or --baselines one run is enough.
     """
     console = Console(as_json, verbose)
-    from vlm_eval.paired import compare_groups, group_runs
+    from vlm_eval.baselines import read_baselines
+    from vlm_eval.judgement import judge
+    from vlm_eval.paired import group_runs
 
-    groups = group_runs(runs, alpha)
-    if len(groups) < 2:
+    if len(group_runs(runs)) < 2 and not figures and not baselines_file:
         raise click.UsageError(
-            f"the {len(runs)} runs differ in nothing but their seeds; expected at least two kinds, such as two methods."
+            f"the {len(runs)} runs differ in nothing but their seeds; expected at least two kinds, such as two "
+            "methods, or --figures or --baselines."
         )
-    first, *others = groups
-    found = [(other.name, compare_groups(first, other)) for other in others]
-    console.document(
-        {
-            "alpha": alpha,
-            "groups": [{"name": group.name, "runs": [str(run.path) for run in group.runs]} for group in groups],
-            "comparisons": [
-                {"first": first.name, "second": name, "tests": [_plain(test) for test in tests]}
-                for name, tests in found
-            ],
-        }
-    )
-    for name, tests in found:
-        _show(first.name, name, tests, console)
+    baselines = read_baselines(baselines_file) if baselines_file else None
+    judgement = judge(runs, alpha, baselines, every_alpha=figures is not None)
+    written = _write(figures, judgement, baselines, metric, scale) if figures else []
+    console.document(judgement.document() | {"figures": [str(path) for path in written]})
+    for name, tests in judgement.tests.items():
+        show_tests(judgement.groups[0].name, name, tests, console)
+    show_robustness(judgement, console)
+    show_calibration(judgement, console)
+    show_differences(judgement, console)
+    for path in written:
+        console.text(f"written  {path}")
 
 
-def _plain(test: "PairedTest") -> dict[str, Any]:
-    return dataclasses.asdict(test)
+def _write(
+    folder: Path, judgement: "Judgement", baselines: "Baselines | None", metric: str, scale: str | None
+) -> list[Path]:
+    from vlm_eval.robustness_figures import write_scatter_figures, write_scatter_table
 
-
-def _show(first: str, second: str, tests: "list[PairedTest]", console: Console) -> None:
-    rows = []
-    for test in tests:
-        p_value = "" if test.p_value is None else f"{test.p_value:.2g}"
-        rows.append((test.data, *_cells(test.accuracy), p_value, *_cells(test.ece)))
-    columns = ("data set", "accuracy %", "change", "95 %", "p", "ECE %", "change", "95 %")
-    sizes = sorted({test.n for test in tests})
-    images = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    caption = f"{images} images per set, {_seeds(tests[0])}. * marks differences whose interval does not contain 0; "
-    caption += "of many tests at once some do so by chance."
-    console.table(f"{second} against {first}", columns, rows, caption)
-
-
-def _cells(change: "Change") -> tuple[str, str, str]:
-    mark = "" if change.direction == "unclear" else " *"
-    return (
-        f"{100 * change.before:.1f} > {100 * change.after:.1f}",
-        f"{100 * change.difference:+.1f}{mark}",
-        f"{100 * change.low:+.1f}..{100 * change.high:+.1f}",
-    )
-
-
-def _seeds(test: "PairedTest") -> str:
-    before, after = test.seeds
-    return f"{before} and {after} seeds" if before != after else f"{before} seed{'s' * (before > 1)} each"
+    figures = write_scatter_figures(
+        folder, judgement.scored, judgement.fits, baselines, metric=metric, scale=scale  # type: ignore[arg-type]
+    )  # fmt: skip
+    return [*figures, write_scatter_table(folder, judgement.table())]

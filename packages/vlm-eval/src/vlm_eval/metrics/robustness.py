@@ -7,7 +7,7 @@ from jaxtyping import Float, Float64
 
 from vlm_data.errors import CallError
 
-_FEWEST = 3
+FEWEST_BASELINES = 3
 """Two baselines always lie on a line."""
 
 
@@ -53,16 +53,39 @@ class BaselineFit:
         intercept: b0.
         r2: share of the variance of `logit(shifted)` that the line explains, in [0, 1].
         count: baselines it was fitted to.
+        deviation: standard deviation of the residuals in logit units, with n - 2 degrees of freedom.
+        centre: mean of `logit(reference)`.
+        scatter: sum of squared distances of `logit(reference)` from their mean.
     """
 
     slope: float
     intercept: float
     r2: float
     count: int
+    deviation: float
+    centre: float
+    scatter: float
 
     def expected(self, reference: Float[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
         """Return beta(x), the accuracy under shift that models of reference accuracy x usually have."""
         return sigmoid(self.slope * logit(reference) + self.intercept)
+
+    def uncertainty(self, reference: Float[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
+        """Return the standard error of the line in logit units, `s sqrt(1/n + (x - centre)^2 / scatter)`."""
+        return self.deviation * np.sqrt(1 / self.count + (logit(reference) - self.centre) ** 2 / self.scatter)
+
+    def band(
+        self, reference: Float[np.ndarray, "*shape"], level: float = 0.95
+    ) -> tuple[Float64[np.ndarray, "*shape"], Float64[np.ndarray, "*shape"]]:
+        """Return the confidence band of the line, lower and upper accuracies, by Student's t with n - 2 degrees.
+
+        It covers where the line lies, not where single baselines lie.
+        """
+        from scipy.special import stdtrit  # here, because importing it takes longer than the fit
+
+        middle = self.slope * logit(reference) + self.intercept
+        half = float(stdtrit(self.count - 2, (1 + level) / 2)) * self.uncertainty(reference)
+        return sigmoid(middle - half), sigmoid(middle + half)
 
     def effective_robustness(
         self, reference: Float[np.ndarray, "*shape"], shifted: Float[np.ndarray, "*shape"]
@@ -96,18 +119,20 @@ def fit_baseline(reference: Float[np.ndarray, " m"], shifted: Float[np.ndarray, 
     x, y = np.asarray(reference, dtype=np.float64), np.asarray(shifted, dtype=np.float64)
     if x.ndim != 1 or x.shape != y.shape:
         raise CallError(f"baselines have {x.shape} reference and {y.shape} shifted accuracies; expected one pair each.")
-    if len(x) < _FEWEST or np.ptp(x) == 0:
+    if len(x) < FEWEST_BASELINES or np.ptp(x) == 0:
         raise CallError(
             f"a baseline cannot be fitted to {len(x)} models of {len(np.unique(x))} reference accuracies; expected at "
-            f"least {_FEWEST} models that differ. Add models without the intervention, such as linear probes or runs "
-            "from random weights."
+            f"least {FEWEST_BASELINES} models that differ. Add models without the intervention, such as linear probes "
+            "or runs from random weights."
         )
     x, y = logit(x), logit(y)
     slope = float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
     intercept = float(y.mean() - slope * x.mean())
     scatter = float(((y - y.mean()) ** 2).sum())
-    r2 = 1 - float(((y - slope * x - intercept) ** 2).sum()) / scatter if scatter else 1.0
-    return BaselineFit(slope, intercept, r2, len(x))
+    error = float(((y - slope * x - intercept) ** 2).sum())
+    r2 = 1 - error / scatter if scatter else 1.0
+    deviation = float(np.sqrt(error / (len(x) - 2)))
+    return BaselineFit(slope, intercept, r2, len(x), deviation, float(x.mean()), float(((x - x.mean()) ** 2).sum()))
 
 
 def relative_robustness(

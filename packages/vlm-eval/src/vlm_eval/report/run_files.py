@@ -80,6 +80,24 @@ def read_run(run_dir: str | os.PathLike[str]) -> RunFiles:
     return RunFiles(folder, load_recipe(folder / RECIPE), environment, manifest, read_log(folder / LOG))
 
 
+def run_folders(folder: str | os.PathLike[str]) -> list[Path]:
+    """Return a run directory itself, or the run directories in a folder of them, sorted by name.
+
+    Raises:
+        CallError: if it is neither.
+    """
+    path = Path(folder)
+    if (path / RECIPE).is_file():
+        return [path]
+    found = sorted(recipe.parent for recipe in path.glob(f"*/{RECIPE}"))
+    if not found:
+        raise CallError(
+            f"{path} is neither a run directory nor a folder of them: there is no {RECIPE} in it or one level below. "
+            "Expected the --out of `vlm finetune` or `vlm sweep`."
+        )
+    return found
+
+
 def column_key(predictions: Predictions) -> str:
     """Return the data set of a table, or the corruption it is one severity of.
 

@@ -16,17 +16,23 @@ INFO = FamilyInfo(
     ("image", "text", "tokens", "vision attention", "text attention", "adapters"),
     licence="Apache-2.0",
 )
+RANDOM = "random"
 
 
 def load(source: str) -> OpenClipEncoder:
-    """Load the shipped weights; `source` must be empty.
+    """Load the shipped weights, or with the source `random` leave the random ones, the same at every call.
+
+    Models trained from random weights are the baselines that effective robustness is measured on.
 
     Raises:
-        CallError: if it is not.
+        CallError: for any other source.
     """
-    if source:
-        raise CallError(f"the model 'tiny' comes in one version; got 'tiny:{source}'. Write tiny.")
+    if source not in ("", RANDOM):
+        raise CallError(f"the model 'tiny' comes as tiny and as tiny:{RANDOM}; got 'tiny:{source}'. Write one of them.")
     model = build({"family": "tiny", "config": shipped_config()})
+    if source == RANDOM:
+        model.spec = f"tiny:{RANDOM}"
+        return model
     load_state(model.clip, shipped_weights(), "tiny")
     return model
 
