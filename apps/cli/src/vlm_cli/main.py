@@ -19,7 +19,6 @@ COMMANDS = {
     "soup": "Average the weights of models that were fine-tuned from one start (model soups).",
     "compare": "Compare runs: paired tests, robustness, calibration, differing answers; scatter plots.",
     "baselines": "Write the accuracies of the fine-tuned models of runs as baselines.",
-    "diagnose": "Measure the geometry of image features on the ID test images.",
     "results": "Read the results database.",
     "report": "Write the HTML report of a run again from its files.",
     "data": "List, show and check data sets.",
