@@ -13,12 +13,13 @@ from vlm_cli.failures import report_failure
 
 COMMANDS = {
     "finetune": "Fine-tune a model and say what it cost: ID, shifts, calibration, interpolation.",
-    "sweep": "Run a recipe with every combination of some settings and every seed.",
+    "sweep": "Run a recipe with every combination of some settings, or with a list of them, and every seed.",
     "evaluate": "Evaluate models on a benchmark and all its shifts.",
     "interpolate": "Mix a zero-shot and a fine-tuned model (WiSE-FT), all weights in one pass over the data.",
     "soup": "Average the weights of models that were fine-tuned from one start (model soups).",
     "compare": "Compare runs: paired tests, robustness, calibration, differing answers; scatter plots.",
     "baselines": "Write the accuracies of the fine-tuned models of runs as baselines.",
+    "diagnose": "Measure the geometry of image features on the ID test images.",
     "results": "Read the results database.",
     "report": "Write the HTML report of a run again from its files.",
     "data": "List, show and check data sets.",
