@@ -5,6 +5,7 @@ import tomllib
 import numpy as np
 import pytest
 
+from specimens.published import PUBLISHED
 from vlm_data.files import write_text
 from vlm_data.tables import Predictions
 from vlm_finetune.recipe_files import recipe_names, recipe_text, resolve
@@ -74,7 +75,9 @@ def test_a_wrong_name_is_told(vlm, tmp_path, arguments, code, said):
 
 def write_imagenet_run(folder):
     """A finished run of imagenet-carot with another batch size, as far as `recipes show` reads it."""
-    write_text(folder / "recipe.toml", resolve("imagenet-carot", ["training.batch_size=256"]).to_toml())
+    write_text(
+        folder / "recipe.toml", resolve("imagenet-carot", ["training.batch_size=256", "data.root=/data"]).to_toml()
+    )
     (folder / "predictions").mkdir()
     labels = np.arange(20) % 4
     for data in ("imagenet", "imagenet/v2"):
@@ -93,7 +96,7 @@ def test_a_run_is_shown_beside_the_published_scores(vlm, tmp_path):
         for word in ("carot", "yours", "difference")
     )
     assert (published, own, difference) == (["83.13", "74.11"], ["85.00", "85.00"], ["+1.87", "+10.89"])
-    assert "training.batch_size (512 there, 256 now)" in out
+    assert ". has other settings than imagenet-carot: training.batch_size (512 there, 256 now)\n" in out
     document = vlm("recipes", "show", "imagenet-carot", "--run", ".", "--json").document
     scores = next(one for one in document["published"] if one["method"] == "carot" and one["metric"] == "accuracy")
     assert scores["own"] == {"imagenet": 0.85, "imagenet/v2": 0.85}
@@ -105,3 +108,30 @@ def test_show_says_where_no_scores_are_known(vlm, tmp_path):
     assert "published" not in vlm("recipes", "show", "digits-full").out
     answer = vlm("recipes", "show", "imagenet-carot", "--run", "nowhere")
     assert answer.code == 2 and "nowhere is not a run directory" in answer.paragraph
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("data", sorted(PUBLISHED))
+def test_recipes_run_on_the_layout_that_authors_hand_out(vlm, tmp_path, data):
+    """With the small model, one epoch, and a few images of everything: settings, splits and shifts fit together."""
+    PUBLISHED[data](tmp_path / "data")
+    few_shot = ["--set", "data.shots=2"] if resolve(f"{data}-flyp").data.shots else []
+    short = ["--epochs", "1", "--set", "evaluation.alphas=[0,1]", "--model", "tiny", *few_shot]
+    answer = vlm(
+        *(
+            "finetune",
+            "--recipe",
+            f"{data}-flyp",
+            "--data-root",
+            tmp_path / "data",
+            "--out",
+            tmp_path / "run",
+            "--json",
+        ),
+        *short,
+    )
+    assert answer.code == 0, answer.err
+    assert {row["model"] for row in answer.document["rows"]} == {"zero-shot", "fine-tuned", "interpolated"}
+    pairs = vlm("recipes", "show", f"{data}-flyp", "--run", tmp_path / "run", "--json").document["published"]
+    assert all(pair["own"] for pair in pairs) and bool(pairs) is (data == "imagenet")

@@ -9,6 +9,8 @@ from vlm_cli.console import Console
 if TYPE_CHECKING:
     from vlm_eval.published_scores import Beside, PublishedLine
 
+_HARMLESS = ("data.root ", "evaluation.")
+"""Settings that do not change the score of a given model."""
 _TITLES = {
     "accuracy": "published accuracy in %",
     "batch_averaged_ece": "published ECE (10 bins, mean over batches of 512)",
@@ -23,7 +25,8 @@ def scores_beside(name: str, folder: Path | None) -> "tuple[list[Beside], list[s
 
     recipe = resolve(name)
     run = open_run(folder) if folder else None
-    return beside(recipe, run), differing_keys(recipe, run.recipe) if run else []
+    changed = differing_keys(recipe, run.recipe) if run else []
+    return beside(recipe, run), [key for key in changed if not key.startswith(_HARMLESS)]
 
 
 def published_document(found: "list[Beside]") -> list[dict[str, Any]]:
