@@ -13,6 +13,7 @@ from vlm_eval.scores import DEFAULT_METRICS
 LABELS = np.array([0, 1, 2, 0, 1])
 LOGITS = np.random.default_rng(0).normal(size=(5, 3))
 ARRAYS = {"logits": LOGITS, "probabilities": softmax(LOGITS), "labels": LABELS}
+ARRAYS |= {"region": np.array(["Asia", "Other", "Asia", "Africa", "Africa"]), "year": np.array(["2016"] * 5)}
 ARRAYS |= {"confidences": ARRAYS["probabilities"].max(axis=1), "correct": LOGITS.argmax(axis=1) == LABELS}
 
 

@@ -7,9 +7,11 @@ import pytest
 
 from vlm_data import load_benchmark
 from vlm_data.benchmark import Shift
+from vlm_data.errors import CallError
+from vlm_data.tables import Predictions
 from vlm_eval import predict
 from vlm_eval.evaluation import evaluate
-from vlm_eval.projection import project
+from vlm_eval.projection import matched_reference, project
 from vlm_eval.sweep import evaluate_interpolations
 from vlm_eval.tracking import ShiftTracker
 from vlm_models import load_encoder
@@ -74,6 +76,18 @@ def test_tracking_compares_with_the_chance_of_these_classes(digits, model, expec
     assert tracker(model, frozen) == ({"shifts": tracker.start}, [])
     tracker.start[name] = 0.75  # of two classes a quarter above chance
     assert bool(tracker(model, frozen)[1]) == (hits.mean() < 0.625)
+
+
+def test_the_matched_reference_has_the_same_classes_in_distribution(digits, model):
+    table = predict(model, digits.test)
+    kept = matched_reference(table, CLASSES)
+    shown = np.isin(table.labels, (3, 8, 9))
+    assert kept.ids == tuple(np.array(table.ids)[shown])
+    np.testing.assert_array_equal(kept.labels, table.labels[shown] > 3)
+    np.testing.assert_array_equal(kept.logits, project(table.logits, CLASSES)[shown])
+    assert kept.meta["classes_hash"] and kept.accuracy > table.accuracy - 0.5
+    with pytest.raises(CallError, match=r"none of \d+ images shows one of the 2 classes"):
+        matched_reference(Predictions(table.ids, np.full(len(table), 5), table.logits), CLASSES)
 
 
 def test_nothing_is_done_to_logits_of_the_own_classes():

@@ -10,7 +10,7 @@ from vlm_data.files import text_hash
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
 from vlm_data.text import list_hash
-from vlm_eval.projection import project
+from vlm_eval.projection import class_facts, project
 from vlm_models.checkpoint import weights_hash
 from vlm_models.classifier import Classifier
 from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
@@ -151,7 +151,6 @@ def model_facts(model: Classifier) -> dict[str, str]:
 
 def set_facts(evaluation: EvaluationSet) -> dict[str, str]:
     """Return what a table keeps about the data set it was computed on."""
-    own = {"classes_hash": text_hash(*map(repr, evaluation.classes))} if evaluation.classes else {}
     quoted = {"metrics": " ".join(evaluation.metrics)} if evaluation.metrics else {}
     return {
         "data": evaluation.data,
@@ -161,7 +160,7 @@ def set_facts(evaluation: EvaluationSet) -> dict[str, str]:
         "group": evaluation.group,
         "severity": str(evaluation.severity),
         "data_hash": evaluation.dataset.fingerprint,
-        **own,
+        **class_facts(evaluation.classes),
         **quoted,
     }
 

@@ -8,6 +8,8 @@ from jaxtyping import Float, Float64, Int, Int64
 
 from vlm_data.benchmark import ClassSources
 from vlm_data.errors import CallError, unknown_name
+from vlm_data.files import text_hash
+from vlm_data.tables import Predictions
 
 Merge = Literal["max", "mean", "median", "sum"]
 _EXCLUSION = 1e10
@@ -128,10 +130,53 @@ def exclude_classes(logits: Float[np.ndarray, "n c"], class_ids: Sequence[int]) 
 
 
 def project(logits: Float[np.ndarray, "n c"], classes: ClassSources) -> Float[np.ndarray, "n k"]:
-    """Return logits over the classes of a test set (see `vlm_data.benchmark.Shift`), unchanged if it has none of its own.
+    """Return logits over the classes of a test set (see `vlm_data.benchmark.Shift`), as they are if it has none.
 
     Example:
         >>> project(np.array([[0.0, 1.0, 2.0]]), ()), project(np.array([[0.0, 1.0, 2.0]]), ((2,), (0, 1)))
         (array([[0., 1., 2.]]), array([[2., 1.]]))
     """
     return merge_classes(logits, classes) if classes else logits
+
+
+def class_facts(classes: ClassSources) -> dict[str, str]:
+    """Return what a table keeps about classes of its own: their hash, nothing where it has none.
+
+    Example:
+        >>> class_facts(()), list(class_facts(((0,), (1, 2))))
+        ({}, ['classes_hash'])
+    """
+    return {"classes_hash": text_hash(*map(repr, classes))} if classes else {}
+
+
+def matched_reference(predictions: Predictions, classes: ClassSources) -> Predictions:
+    """Return what a table of in-distribution data says about the images that show the classes of a shift.
+
+    The published programs call it `ImageNetRValClasses` and the like: the accuracy to compare a shift of 200 classes
+    with is that among the same 200 classes, not among all 1000. Images are chosen by class, never by position.
+
+    Args:
+        predictions: on data with the classes of the benchmark.
+        classes: of the shift, see `vlm_data.benchmark.Shift`; a class that serves two of them counts for the first.
+
+    Raises:
+        CallError: if the classes do not belong to the table, or no image shows one of them.
+
+    Example:
+        >>> table = Predictions(("a", "b"), np.array([2, 1]), np.array([[0, 3, 2], [0, 1, 2]], dtype=np.float32))
+        >>> kept = matched_reference(table, ((0,), (2,)))
+        >>> kept.ids, kept.labels.tolist(), kept.accuracy
+        (('a',), [1], 1.0)
+    """
+    logits = project(predictions.logits, classes)
+    targets = {source: target for target, sources in reversed(list(enumerate(classes))) for source in sources}
+    rows = [row for row, label in enumerate(predictions.labels.tolist()) if label in targets]
+    if not rows:
+        raise CallError(f"none of {len(predictions)} images shows one of the {len(classes)} classes. Expected some.")
+    return Predictions(
+        tuple(predictions.ids[row] for row in rows),
+        np.array([targets[label] for label in predictions.labels[rows].tolist()], dtype=np.int64),
+        logits[rows],
+        {**predictions.meta, **class_facts(classes)},
+        {attribute: tuple(values[row] for row in rows) for attribute, values in predictions.groups.items()},
+    )
