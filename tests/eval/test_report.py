@@ -13,7 +13,8 @@ from vlm_eval.report import write_figures, write_report
 from vlm_eval.report.figures import panels
 from vlm_eval.report.findings import Findings
 from vlm_eval.report.run_files import read_run
-from vlm_eval.scores import score_tables
+from vlm_eval.rescaling import fitted_temperatures
+from vlm_eval.scores import Scoring, score_tables
 
 CHROMIUM = shutil.which("chromium")
 
@@ -83,11 +84,14 @@ def test_a_whole_run_has_all_sections(whole_page):
         "Scores",
         "From zero-shot to fine-tuned: every alpha",
         "Calibration",
+        "How differently the two ends answer",
         "Training",
         "How to make this run again",
     ]
     text = " ".join(whole_page.text)
     assert "collapsed on made/invert" in text
+    assert "oracle, sees the test labels" in text and "gap of ID validation" in text
+    assert "ECE on every data set" in text and "corrected" in text
     assert "applied to the ID test images" in text
     assert "vlm finetune --out 'my run'" in text
     assert whole_page.tags.count("svg") == 2 + 3 + 6 + 3
@@ -122,7 +126,9 @@ def test_the_oracle_is_marked_once_per_column_and_named(whole_page):
 
 def test_equal_files_give_equal_pages_and_known_rows_change_nothing(whole_run, made_tables):
     first = write_report(whole_run).read_bytes()
-    rows = score_tables(made_tables(), run="elsewhere", method="full")
+    tables = made_tables()
+    scoring = Scoring(temperatures=fitted_temperatures(tables))
+    rows = score_tables(tables, run="elsewhere", method="full", scoring=scoring)
     assert write_report(whole_run, rows[::-1]).read_bytes() == first
 
 

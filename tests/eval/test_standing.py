@@ -156,11 +156,18 @@ class TestDisagreement:
 
     def test_a_corruption_is_the_mean_over_its_severities(self, runs):
         run = read_run(runs / "full0")
-        found = {one.data: one for one in disagreements(run, 0.5)}
+        found = {one.data: one for one in disagreements(*map(run.tables, (0.0, 1.0, 0.5)))}
         assert next(iter(found)) == "made" and list(found)[-1] in ("made/noise", "made/blur")
         tables = [{t.meta["data"]: t for t in run.tables(a)} for a in (0.0, 1.0, 0.5)]
         parts = [disagreement(*(side[f"made/noise-{level}"] for side in tables)) for level in (1, 2)]
         assert found["made/noise"].divergence == pytest.approx(np.mean([part.divergence for part in parts]))
+
+    def test_a_data_set_that_one_model_lacks_is_passed_over(self, runs):
+        run = read_run(runs / "full0")
+        tables = list(run.tables(0.5))
+        whole = disagreements(run.tables(0.0), run.tables(1.0), tables)
+        fewer = disagreements(run.tables(0.0), run.tables(1.0), [t for t in tables if t.meta["data"] != "made/invert"])
+        assert fewer == [one for one in whole if one.data != "made/invert"]
 
     def test_models_that_never_disagree(self, runs):
         (table,) = [t for t in read_run(runs / "full0").tables(1.0) if t.meta["data"] == "made"]

@@ -107,6 +107,28 @@ def show_alphas(rows: "Sequence[Row]", chosen: float, console: Console) -> None:
     console.table(
         "accuracy and ECE (15 bins) in %, 95 % intervals below", ["alpha", *headings], lines, f"* chosen: {chosen:g}"
     )
+    show_choices(rows, chosen, console)
+
+
+def show_choices(rows: "Sequence[Row]", fixed: float, console: Console) -> None:
+    """Print what an alpha, the one chosen on ID validation and the oracle of every test set reach."""
+    from vlm_eval.alpha_choice import alpha_choices
+
+    choices = alpha_choices(rows, fixed)
+    lines = [
+        (one.label, *[_percent(value) for value in (one.fixed, one.held_out, one.oracle)], f"{one.oracle_alpha:g}",
+         _percent(one.gap_fixed), _percent(one.gap_held_out))
+        for one in choices.columns
+    ]  # fmt: skip
+    held_out = "-" if choices.held_out is None else f"{choices.held_out:g}"
+    heads = ("data set", f"alpha {fixed:g}", f"ID val: {held_out}", "oracle", "its alpha", "gap", "gap ID val")
+    caption = "oracle: the best alpha on that very test set. It uses the test labels, so it is no choice; "
+    caption += "gap: points that an alpha leaves to it."
+    console.table("which alpha? accuracy in %", heads, lines, caption)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def _model_label(line: "Line") -> str:

@@ -2,14 +2,15 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 
 import numpy as np
 
 from vlm_data.errors import CallError
 from vlm_data.tables import Predictions
+from vlm_eval.changes import column_key
 from vlm_eval.metrics.diversity import kappa_complement, mean_divergence, override_rates, prediction_diversity
-from vlm_eval.report.run_files import RunFiles, column_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,22 +78,37 @@ def disagreement(zero_shot: Predictions, fine_tuned: Predictions, interpolated: 
     )
 
 
-def disagreements(run: RunFiles, alpha: float) -> list[Disagreement]:
-    """Return how the models of a run disagree on every labelled test set, ID data first, corruptions last.
+def disagreements(
+    zero_shot: Iterable[Predictions], fine_tuned: Iterable[Predictions], interpolated: Iterable[Predictions]
+) -> list[Disagreement]:
+    """Return how three models disagree on every labelled test set, ID data first, corruptions last.
 
     Args:
-        run: with tables at alpha 0, `alpha` and 1.
-        alpha: of the interpolated model.
+        zero_shot: tables of one model, one per data set.
+        fine_tuned: those of another; data sets that not all have are passed over.
+        interpolated: those of the third.
 
     Returns:
         Nothing if a model has no tables.
     """
     found: dict[str, list[Disagreement]] = {}
-    for tables in zip(run.tables(0.0), run.tables(1.0), run.tables(alpha), strict=False):
+    for tables in _of_one_data_set(zero_shot, fine_tuned, interpolated):
         if (tables[0].labels >= 0).any():
             found.setdefault(column_key(tables[0]), []).append(disagreement(*tables))
     means = [dataclasses.replace(mean_disagreement(parts), data=data) for data, parts in found.items()]
     return sorted(means, key=lambda one: _GROUPS.index(one.group) if one.group in _GROUPS else 3)
+
+
+def _of_one_data_set(*sides: Iterable[Predictions]) -> Iterator[tuple[Predictions, ...]]:
+    """Bring tables of one data set together; what a side lacks is passed over, and few tables wait in memory."""
+    waiting: dict[str, dict[int, Predictions]] = {}
+    for row in zip_longest(*sides):
+        for place, table in enumerate(row):
+            if table is not None:
+                parts = waiting.setdefault(table.meta.get("data", ""), {})
+                parts[place] = table
+                if len(parts) == len(sides):
+                    yield tuple(waiting.pop(table.meta.get("data", ""))[side] for side in range(len(sides)))
 
 
 _GROUPS = ("", "natural", "corruption")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from vlm_data.benchmark import Benchmark, EvaluationSet
 from vlm_data.dataset import UNLABELLED
-from vlm_data.errors import VlmDataError
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
+from vlm_eval.alpha_choice import choose_alpha as choose_alpha
 from vlm_eval.mixtures import PLAIN, Mixture
 from vlm_eval.prediction import file_stem, predict_sets
 from vlm_eval.rescaling import ModelKey, fitted_temperatures
@@ -202,27 +202,9 @@ def predictions_folder(out: Path, spec: str, benchmark: Benchmark, precision: st
 
 def evaluation_sets(benchmark: Benchmark) -> list[EvaluationSet]:
     """Return every test set, then the ID validation set, as far as they have labels."""
-    val = EvaluationSet(benchmark.name, "id", benchmark.val)
+    val = EvaluationSet(benchmark.name, "id", benchmark.val, metrics=benchmark.metrics)
     return _labelled([*benchmark.evaluation_sets(), val])
 
 
 def _labelled(sets: Iterable[EvaluationSet]) -> list[EvaluationSet]:
     return [found for found in sets if (found.dataset.labels != UNLABELLED).any()]
-
-
-def choose_alpha(rows: Sequence[Row]) -> float:
-    """Return the alpha with the best ID validation accuracy; ties go to the lower NLL, then to the smaller alpha.
-
-    Nothing in ID data rewards robustness, so this tends towards 1; 0.5 is the advice without further knowledge.
-
-    Raises:
-        VlmDataError: if no validation image has a label.
-    """
-    candidates = [row for row in rows if row["role"] == "id" and row["split"] == "val" and row["alpha"] is not None]
-    if not candidates:
-        raise VlmDataError(
-            "alpha cannot be chosen: there are no labelled validation images. Give the command again in a new --out "
-            "with a fixed weight, such as --alpha 0.5, or label the validation split."
-        )
-    best = max(candidates, key=lambda row: (row["metrics"]["accuracy"], -row["metrics"]["nll"], -(row["alpha"] or 0)))
-    return float(best["alpha"] or 0.0)

@@ -197,4 +197,5 @@ def _means(group: ScoredGroup, alpha: float, key: str, metric: str) -> float | N
 
 
 def _differences(group: RunGroup) -> list[Disagreement]:
-    return with_means(mean_over_runs([disagreements(run, mixed_alpha(group)) for run in group.runs]))
+    alphas = (0.0, 1.0, mixed_alpha(group))
+    return with_means(mean_over_runs([disagreements(*map(run.tables, alphas)) for run in group.runs]))

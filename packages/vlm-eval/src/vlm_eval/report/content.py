@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from vlm_eval.report.findings import Findings
+from vlm_eval.report.model_tables import choices_as_text, differences_as_text, rescaled_as_text
 from vlm_eval.report.run_files import RECIPE
-from vlm_eval.report.tables import alphas_as_text, calibration_as_text, scores_as_text
+from vlm_eval.report.tables import TextTable, alphas_as_text, calibration_as_text, scores_as_text
 from vlm_eval.report.wording import collapse_warning, headline, verdict
 from vlm_eval.score_table import ID
 
@@ -32,6 +33,9 @@ def report_content(findings: Findings) -> dict[str, Any]:
         else [],
         "alpha_rule": _alpha_rule(alpha, chosen),
         "calibration": calibration_as_text(findings),
+        "choices": choices_as_text(findings.choices) if len(findings.table.lines) > 1 else TextTable(()),
+        "rescaled": rescaled_as_text(findings.summary),
+        "differences": differences_as_text(findings.differences),
         "worst": findings.worst_shift.label if findings.worst_shift else "",
         "training_note": _training_note(findings),
         "command": _command(files.environment.get("command", [])),

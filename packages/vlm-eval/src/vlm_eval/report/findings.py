@@ -5,7 +5,9 @@ from collections.abc import Container, Sequence
 from functools import cached_property
 from typing import Any
 
+from vlm_eval.alpha_choice import AlphaChoices, alpha_choices, choose_alpha
 from vlm_eval.changes import GroupBootstrap, group_bootstrap
+from vlm_eval.disagreement import Disagreement, disagreements, with_means
 from vlm_eval.metrics.reliability import ReliabilityTable
 from vlm_eval.report.diagnostics import Diagnostics, diagnose, pooled_reliability
 from vlm_eval.report.run_files import RunFiles, column_key
@@ -50,8 +52,6 @@ class Findings:
         """The chosen alpha: as the recipe says, or the best on ID validation if the recipe asks for that."""
         settings = self.files.recipe.get("evaluation", {})
         if settings.get("choose_alpha") and any(row["split"] == "val" and row["role"] == ID for row in self.rows):
-            from vlm_eval.evaluation import choose_alpha  # here, because it imports torch, and few runs ask for it
-
             return choose_alpha(self.rows)
         return float(settings.get("alpha", 0.5))
 
@@ -98,6 +98,16 @@ class Findings:
         parts = {key: [part.rescaled for part in found if part.rescaled] for key, found in details.items()}
         means = {key: Rescaled.mean(members) for key, members in parts.items() if members}
         return {group: Rescaled.mean([means[key] for key in keys]) for group, keys in self._group_keys(means).items()}
+
+    @cached_property
+    def choices(self) -> AlphaChoices:
+        """The fixed alpha, the one chosen on ID validation, and the oracle of every test set, apart from both."""
+        return alpha_choices(self.rows, float(self.files.recipe.get("evaluation", {}).get("alpha", 0.5)))
+
+    @cached_property
+    def differences(self) -> list[Disagreement]:
+        """How zero-shot and fine-tuned model answer differently; empty unless both are there."""
+        return with_means(disagreements(*map(self.files.tables, (0.0, 1.0, self.alpha))))
 
     @cached_property
     def worst_shift(self) -> Column | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from vlm_data.errors import CallError, VlmDataError
 from vlm_data.tables import Predictions
+from vlm_eval.changes import column_key as column_key
 from vlm_finetune.recipe import load_recipe
 from vlm_finetune.run_log import read_log
 
@@ -96,20 +97,6 @@ def run_folders(folder: str | os.PathLike[str]) -> list[Path]:
             "Expected the --out of `vlm finetune` or `vlm sweep`."
         )
     return found
-
-
-def column_key(predictions: Predictions) -> str:
-    """Return the data set of a table, or the corruption it is one severity of.
-
-    Example:
-        >>> import numpy as np
-        >>> facts = {"data": "digits/noise-3", "severity": "3"}
-        >>> column_key(Predictions(("a",), np.array([0]), np.zeros((1, 2), dtype=np.float32), facts))
-        'digits/noise'
-    """
-    severity = predictions.meta.get("severity") or "0"
-    data = predictions.meta["data"]
-    return data.removesuffix(f"-{severity}") if int(severity) else data
 
 
 def _read_json(path: Path) -> dict[str, Any]:
