@@ -121,7 +121,7 @@ def test_a_group_without_a_command_shows_its_help(vlm):
 def test_debug_shows_where_an_error_comes_from(vlm):
     answer = vlm("data", "show", "nothing", "--debug")
     assert answer.code == 2 and "Traceback" in answer.err
-    assert answer.err.rstrip().endswith(f"Known: {', '.join(benchmark_names())}.")
+    assert " ".join(answer.err.split()).endswith(f"Known: {', '.join(benchmark_names())}.")
 
 
 def test_the_process_returns_the_exit_code(tmp_path):

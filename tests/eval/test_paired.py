@@ -66,6 +66,12 @@ class TestGroups:
             ("full training.lr=0.001", 2), ("flyp", 1), ("full training.lr=0.1", 1),
         ]  # fmt: skip
 
+    def test_trackers_make_no_other_kind_of_run(self, tmp_path):
+        runs = [write_run(tmp_path / f"full{seed}", seed=seed) for seed in (0, 1)]
+        with open(runs[1] / "recipe.toml", "a") as file:
+            file.write('[tracking]\ntrackers = ["tensorboard"]\n')
+        assert [(group.name, len(group.runs)) for group in group_runs(runs)] == [("full", 2)]
+
     def test_a_run_named_twice(self, tmp_path):
         run = write_run(tmp_path / "run")
         with pytest.raises(CallError, match="is named twice"):

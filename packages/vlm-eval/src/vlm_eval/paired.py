@@ -18,6 +18,8 @@ from vlm_eval.intervals import Outcomes
 from vlm_eval.report.run_files import RunFiles, read_run
 
 RESAMPLES = 2000
+_BESIDE_MODEL = ("evaluation", "tracking")
+"""Tables of a recipe that do not change the model."""
 
 
 def mcnemar(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> tuple[int, int, float]:
@@ -119,7 +121,9 @@ def group_runs(folders: Iterable[str | os.PathLike[str]], alpha: float = 1.0) ->
 
 def _settings_hash(recipe: Mapping[str, Any]) -> str:
     """Return a hash of everything in a recipe but seeds and what does not change the model."""
-    kept = {name: dict(table) for name, table in recipe.items() if isinstance(table, Mapping) and name != "evaluation"}
+    kept = {
+        name: dict(table) for name, table in recipe.items() if isinstance(table, Mapping) and name not in _BESIDE_MODEL
+    }
     for table in ("data", "training"):
         kept.get(table, {}).pop("seed", None)
     return text_hash(json.dumps(kept, sort_keys=True, default=str))
@@ -129,7 +133,7 @@ def _names(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name each recipe by its method, and by the settings in which recipes of one method differ."""
     flat = [
         {f"{table}.{key}": value for table, keys in recipe.items() if isinstance(keys, Mapping)
-         for key, value in keys.items() if key != "seed" and table != "evaluation"}
+         for key, value in keys.items() if key != "seed" and table not in _BESIDE_MODEL}
         for recipe in recipes
     ]  # fmt: skip
     methods = [str(values.get("method.name", "full")) for values in flat]
