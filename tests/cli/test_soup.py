@@ -60,3 +60,19 @@ def test_models_that_do_not_fit_are_named(vlm, workplace, elsewhere):
 def test_a_soup_is_never_saved_over_an_ingredient(vlm, workplace, elsewhere, tmp_path):
     answer = vlm("soup", "tiny", RUN, *LIMIT, "--save", RUN.removeprefix("run:"), *elsewhere)
     assert answer.code == 2 and "holds a run, whose weights would be lost" in answer.paragraph
+
+
+def test_a_learned_soup_tells_its_shares_and_is_saved_as_one_model(vlm, workplace, elsewhere, tmp_path):
+    call = ("soup", "tiny", RUN, *LIMIT, "--method", "learned", "--save", tmp_path / "soup", *elsewhere)
+    answer = vlm(*call, "--json").document
+    assert set(answer["shares"]) == {"tiny", RUN} and sum(answer["shares"].values()) == pytest.approx(1, abs=1e-5)
+    assert answer["scale"] != 1 and {row["model"] for row in answer["rows"]} >= {"soup-uniform", "soup-learned"}
+    alone = vlm("evaluate", f"file:{tmp_path / 'soup'}", *LIMIT, *elsewhere, "--json").document["rows"]
+    own = _scores(answer["rows"], "soup-learned")
+    for data, metrics in _scores(alone, f"file:{tmp_path / 'soup'}").items():
+        assert metrics["accuracy"] == own[data]["accuracy"]
+
+
+def test_shares_per_tensor_are_those_of_a_learned_soup(vlm, workplace, elsewhere):
+    answer = vlm("soup", "tiny", RUN, *LIMIT, "--per-tensor", *elsewhere)
+    assert answer.code == 2 and "--per-tensor is about learned shares; expected --method learned" in answer.paragraph

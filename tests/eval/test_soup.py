@@ -11,7 +11,7 @@ from vlm_data import load_benchmark
 from vlm_data.errors import CallError, VlmDataError
 from vlm_data.tables import Predictions
 from vlm_eval import predict
-from vlm_eval.soup import GREEDY, UNIFORM, SoupEvaluation, labelled_accuracy
+from vlm_eval.soup import GREEDY, LEARNED, UNIFORM, SoupEvaluation, labelled_accuracy
 from vlm_models import load_encoder
 from vlm_models.classifier import LINEAR, Classifier
 from vlm_models.errors import CheckpointError
@@ -186,3 +186,44 @@ class TestModelsThatDoNotFit:
         with pytest.raises(CheckpointError, match=r"a and b do not fit together: .* 1 unexpected: encoder\.more"):
             make(pair, digits, tmp_path, specs="ab")
         assert not any(tmp_path.glob("soup-*"))
+
+
+class TestLearned:
+    @pytest.fixture(scope="class", params=[False, True], ids=["one share", "a share per tensor"])
+    @classmethod
+    def per_tensor(cls, request):
+        return request.param
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def soup(cls, per_tensor, models, digits, tmp_path_factory):
+        evaluation = SoupEvaluation(
+            SPECS, lambda spec: copy.deepcopy(models[spec]), digits, tmp_path_factory.mktemp("soup")
+        )
+        return evaluation.make(LEARNED, per_tensor=per_tensor)
+
+    def test_the_broken_model_gets_the_smallest_share(self, soup, per_tensor):
+        assert sum(soup.shares.values()) == pytest.approx(1, abs=1e-5) and set(soup.shares) == set(SPECS)
+        if not per_tensor:
+            assert min(soup.shares, key=soup.shares.__getitem__) == "c"
+        assert soup.ingredients == SPECS and soup.tried == ()
+
+    def test_it_is_one_plain_model_that_was_evaluated(self, soup, digits):
+        rows = {(row["model"], row["data"], row["split"]): row["metrics"] for row in soup.rows}
+        assert {model for model, _, _ in rows} == {"soup-uniform", "soup-learned", soup.best}
+        table = predict(soup.model, digits.test)
+        assert labelled_accuracy(table) == rows["soup-learned", "digits", "test"]["accuracy"]
+        assert soup.model.head_kind == LINEAR  # its scale was learnt
+        assert all(not tensor.requires_grad or tensor.is_leaf for tensor in soup.model.parameters())
+
+    def test_it_fits_validation_better_than_the_uniform_soup(self, soup):
+        nll = {row["model"]: row["metrics"]["nll"] for row in soup.rows if row["split"] == "val"}
+        assert nll["soup-learned"] < nll["soup-uniform"]
+        assert soup.scale != 1.0
+
+
+def test_a_learned_soup_needs_labelled_validation_images(start, digits, tmp_path):
+    pair = {spec: moved(start, seed, 0.2) for seed, spec in enumerate("ab")}
+    other = dataclasses.replace(digits, val=unlabelled(digits.val))
+    with pytest.raises(VlmDataError, match="a learned soup cannot be chosen: there are no labelled validation images"):
+        make(pair, other, tmp_path, LEARNED, "ab")

@@ -1,73 +1,33 @@
 """Soups of fine-tuned models: made one model at a time, chosen on ID validation, evaluated on ID test and shifts."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from vlm_data.benchmark import Benchmark, EvaluationSet
 from vlm_data.dataset import UNLABELLED
-from vlm_data.errors import CallError, VlmDataError
+from vlm_data.errors import VlmDataError
 from vlm_data.files import text_hash
+from vlm_data.loading import epoch_order, training_batches
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
 from vlm_eval.evaluation import evaluation_sets, predictions_folder
-from vlm_eval.mixable import check_mixable
+from vlm_eval.ingredients import Ingredients
 from vlm_eval.prediction import file_stem, predict_sets
+from vlm_eval.rescaling import fitted_temperatures
 from vlm_eval.rows import Row
-from vlm_eval.scores import score_tables
-from vlm_models.classifier import LINEAR, ZERO_SHOT, Classifier
-from vlm_models.soups import GreedySoup, greedy_soup, held_out_order, uniform_soup
+from vlm_eval.scores import Scoring, score_tables
+from vlm_models.classifier import Classifier
+from vlm_models.learned_soup import EPOCHS, learned_soup
+from vlm_models.soups import greedy_soup, held_out_order, uniform_soup
 from vlm_models.weight_space import State
-from vlm_models.zero_shot import zero_shot_head
 
-UNIFORM, GREEDY = "uniform", "greedy"
-
-
-class Ingredients:
-    """Models that are read one after the other, and one working copy that takes the weights of any mean of them.
-
-    If every model has a zero-shot head, that of a mean is built again from its text tower; else heads are averaged.
-
-    Args:
-        specs: of the models; the first is the working copy, and what the others must fit.
-        load: reads one of them as a classifier for the benchmark.
-
-    Raises:
-        CallError: if there are fewer than two different models.
-    """
-
-    def __init__(self, specs: Sequence[str], load: Callable[[str], Classifier]) -> None:
-        self.specs = tuple(dict.fromkeys(specs))
-        if len(self.specs) < 2:
-            raise CallError(
-                f"a soup of {' and '.join(specs) or 'nothing'} is no mean of models; expected at least two different "
-                "model specs, fine-tuned from one start."
-            )
-        self._load = load
-        self._work = load(self.specs[0]).eval()
-        self._rebuilds_head = self._work.head_kind == ZERO_SHOT
-
-    def read(self, spec: str) -> Classifier:
-        """Read one model.
-
-        Raises:
-            CheckpointError, CallError: if it does not fit the first one, see `check_mixable`; names both.
-        """
-        model = self._load(spec)
-        check_mixable(self._work, model)
-        if model.head_kind != ZERO_SHOT:
-            self._rebuilds_head, self._work.head_kind = False, LINEAR
-        return model
-
-    def mean(self, state: State) -> Classifier:
-        """Return the working copy with these weights; valid until the next call, after every model was read once."""
-        self._work.load_state_dict(dict(state))
-        if self._rebuilds_head:
-            head = zero_shot_head(self._work.encoder, self._work.class_names, self._work.templates)
-            self._work.head.load_state_dict(head.state_dict())
-        return self._work
+UNIFORM, GREEDY, LEARNED = "uniform", "greedy", "learned"
+_LEARNING_BATCH = 64
+"""Images per step of a learned soup at most: a validation split is small, and each epoch shall be many steps."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +36,13 @@ class Soup:
 
     Attributes:
         model: the soup that was asked for.
-        rows: of the uniform soup, the greedy soup and the best single model, on ID validation, ID test and shifts.
+        rows: of the uniform soup, the greedy or learned one and the best single model, on ID validation, ID test and
+            shifts.
         held_out: ID validation accuracy of every single model, by spec; empty without labelled validation images.
         ingredients: specs of the models in `model`, of a greedy soup in the order they were taken.
         tried: for a greedy soup, the spec that every candidate added, with its ID validation accuracy.
+        shares: for a learned soup, the mean share of every spec in the weights.
+        scale: for a learned soup, what its logits are multiplied with; part of the head of `model`.
     """
 
     model: Classifier
@@ -87,6 +50,8 @@ class Soup:
     held_out: dict[str, float]
     ingredients: tuple[str, ...]
     tried: tuple[tuple[str, float], ...] = ()
+    shares: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    scale: float = 1.0
 
     @property
     def best(self) -> str | None:
@@ -122,39 +87,45 @@ class SoupEvaluation:
         self._benchmark, self._out = benchmark, out
         self._batch_size, self._progress = batch_size, progress
         self._sets = evaluation_sets(benchmark)
-        val = EvaluationSet(benchmark.name, "id", benchmark.val)
+        val = EvaluationSet(benchmark.name, "id", benchmark.val, metrics=benchmark.metrics)
         self._val = [val] if (benchmark.val.labels != UNLABELLED).any() else []
         self.folder = out / f"soup-{text_hash(*self.specs)}-on-{file_stem(benchmark.name)}"
 
-    def make(self, method: str = GREEDY) -> Soup:
-        """Make the uniform soup, and with `greedy` that one too; evaluate them beside the best single model.
+    def make(self, method: str = GREEDY, per_tensor: bool = False) -> Soup:
+        """Make the uniform soup and the one that is asked for; evaluate them beside the best single model.
 
         Every model is read once for its own ID validation accuracy and the mean of all; a greedy soup reads each once
-        more. The test sets are read for the two soups and the best single model only, after the choice.
+        more, a learned one keeps all in memory. The test sets are read for the two soups and the best single model
+        only, after the choice.
+
+        Args:
+            method: the soup to return.
+            per_tensor: of a learned soup, a share for every tensor.
 
         Raises:
-            VlmDataError: if a greedy soup is asked for and no validation image has a label.
+            VlmDataError: if a greedy or learned soup is asked for and no validation image has a label.
             CheckpointError, CallError: if models do not fit together.
         """
-        if method == GREEDY and not self._val:
+        if method != UNIFORM and not self._val:
             raise VlmDataError(
-                "a greedy soup cannot be chosen: there are no labelled validation images. Label the validation split, "
-                "or take the mean of all models with --method uniform."
+                f"a {method} soup cannot be chosen: there are no labelled validation images. Label the validation "
+                "split, or take the mean of all models with --method uniform."
             )
         held_out: dict[str, float] = {}
-        uniform = uniform_soup(self._states(held_out))
-        greedy = self._greedy(list(held_out.values())) if method == GREEDY else None
-        rows = self._soup_rows(uniform, UNIFORM) + (self._soup_rows(greedy.state, GREEDY) if greedy else [])
-        model = self.ingredients.mean(greedy.state if greedy else uniform)
-        if greedy is None:
-            soup = Soup(model, rows, held_out, self.specs)
+        reading = self._states(held_out)
+        states = list(reading) if method == LEARNED else []
+        uniform = uniform_soup(states or reading)
+        rows = self._soup_rows(self.ingredients.mean(uniform), UNIFORM)
+        if method == LEARNED:
+            soup = self._learned(states, held_out, per_tensor)
+        elif method == GREEDY:
+            soup = self._greedy(held_out)
         else:
-            order = held_out_order(list(held_out.values()))
-            tried = zip((self.specs[i] for i in order[1:]), greedy.tried, strict=True)
-            soup = Soup(model, rows, held_out, tuple(self.specs[i] for i in greedy.ingredients), tuple(tried))
+            soup = Soup(self.ingredients.mean(uniform), [], held_out, self.specs)
+        soup.rows[:0] = rows
         if soup.best is not None:
             tables = self._predict(self.ingredients.read(soup.best), self._sets, self._folder_of(soup.best))
-            soup.rows.extend(score_tables(tables))
+            soup.rows.extend(_scored(tables))
         return soup
 
     def _states(self, held_out: dict[str, float]) -> Iterator[State]:
@@ -165,19 +136,42 @@ class SoupEvaluation:
                 held_out[spec] = labelled_accuracy(table)
             yield model.state_dict()
 
-    def _greedy(self, held_out: Sequence[float]) -> GreedySoup:
+    def _greedy(self, held_out: dict[str, float]) -> Soup:
         def score(state: dict[str, Tensor]) -> float:
             return labelled_accuracy(self._predict(self.ingredients.mean(state), self._val)[0])
 
         def reader(spec: str) -> Callable[[], State]:
             return lambda: self.ingredients.read(spec).state_dict()
 
-        return greedy_soup([reader(spec) for spec in self.specs], score, held_out)
+        scores = list(held_out.values())
+        found = greedy_soup([reader(spec) for spec in self.specs], score, scores)
+        model = self.ingredients.mean(found.state)
+        tried = zip((self.specs[place] for place in held_out_order(scores)[1:]), found.tried, strict=True)
+        taken = tuple(self.specs[place] for place in found.ingredients)
+        return Soup(model, self._soup_rows(model, GREEDY), held_out, taken, tuple(tried))
 
-    def _soup_rows(self, state: State, method: str) -> list[Row]:
-        model = self.ingredients.mean(state)
+    def _learned(self, states: Sequence[State], held_out: dict[str, float], per_tensor: bool) -> Soup:
+        found = learned_soup(states, self.ingredients.network().logits, self._epoch, per_tensor=per_tensor)
+        model = self.ingredients.mean(found.state, found.scale)
+        shares = dict(zip(self.specs, found.shares, strict=True))
+        rows = self._soup_rows(model, LEARNED)
+        return Soup(model, rows, held_out, self.specs, shares=shares, scale=found.scale)
+
+    def _epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the labelled validation images of one epoch, prepared as for evaluation, in an order of its own."""
+        val = self._val[0].dataset
+        labelled = np.flatnonzero(val.labels != UNLABELLED)
+        order = labelled[epoch_order(len(labelled), 0, epoch)].tolist()
+        size = min(self._batch_size, _LEARNING_BATCH)
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        for batch in training_batches(val, self.ingredients.preprocess, batches, seed=0, epoch=epoch):
+            moved = batch.to(self.ingredients.device)
+            yield moved.images, moved.labels
+        self._progress("learning the shares, epoch", epoch + 1, EPOCHS)
+
+    def _soup_rows(self, model: Classifier, method: str) -> list[Row]:
         tables = self._predict(model, self._sets, self.folder / method, name=f"soup-{method}")
-        return score_tables(tables, run=self.folder)
+        return _scored(tables, self.folder)
 
     def _folder_of(self, spec: str) -> Path:
         return predictions_folder(self._out, spec, self._benchmark)
@@ -186,6 +180,10 @@ class SoupEvaluation:
         self, model: Classifier, sets: Sequence[EvaluationSet], out: Path | None = None, name: str | None = None
     ) -> list[Predictions]:
         return predict_sets(model, sets, out, name=name, batch_size=self._batch_size, progress=self._progress)
+
+
+def _scored(tables: Sequence[Predictions], run: Path | None = None) -> list[Row]:
+    return score_tables(tables, run=run, scoring=Scoring(temperatures=fitted_temperatures(tables)))
 
 
 def labelled_accuracy(table: Predictions) -> float:

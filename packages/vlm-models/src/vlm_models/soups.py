@@ -91,12 +91,7 @@ def greedy_soup(
         >>> soup.state, soup.ingredients, soup.tried
         ({'w': tensor([2.])}, [2, 0], [-0.5, -1.5])
     """
-    if not states:
-        raise CheckpointError("a soup needs at least one model; none was given.")
-    if individual is None:
-        individual = [score(dict(_read(state))) for state in states]
-    elif len(individual) != len(states):
-        raise CallError(f"{len(individual)} scores were given for {len(states)} models; expected one per model.")
+    individual = _scores(states, score, individual)
     first, *others = held_out_order(individual)
     start = _read(states[first])
     types = {name: tensor.dtype for name, tensor in start.items()}
@@ -109,6 +104,20 @@ def greedy_soup(
             soup, best = candidate, tried[-1]
             ingredients.append(position)
     return GreedySoup({name: t.to(types[name], copy=True) for name, t in soup.items()}, ingredients, tried)
+
+
+def _scores(
+    states: Sequence[State | Callable[[], State]],
+    score: Callable[[dict[str, Tensor]], float],
+    known: Sequence[float] | None,
+) -> Sequence[float]:
+    if not states:
+        raise CheckpointError("a soup needs at least one model; none was given.")
+    if known is None:
+        return [score(dict(_read(state))) for state in states]
+    if len(known) != len(states):
+        raise CallError(f"{len(known)} scores were given for {len(states)} models; expected one per model.")
+    return known
 
 
 def held_out_order(scores: Sequence[float]) -> list[int]:

@@ -1,4 +1,4 @@
-"""`vlm soup`: means of models that were fine-tuned from one start, uniform and greedy."""
+"""`vlm soup`: means of models that were fine-tuned from one start: uniform, greedy and learned."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 EPILOG = options.examples(
     "vlm soup run:runs/digits-tiny-full-seed0 run:runs/digits-tiny-full-seed1",
     "vlm soup tiny run:runs/digits-tiny-full-seed0 --method uniform --save soup --json",
+    "vlm soup tiny run:runs/digits-tiny-full-seed0 --method learned",
 )
 
 
@@ -23,11 +24,12 @@ EPILOG = options.examples(
 @click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
 @click.option(
     "--method",
-    type=click.Choice(["greedy", "uniform"]),
+    type=click.Choice(["greedy", "uniform", "learned"]),
     default="greedy",
     show_default=True,
-    help="The soup to recommend and save: models that help on ID validation, or all.",
+    help="The soup to recommend and save: models that help on ID validation, all alike, or all with learned shares.",
 )
+@click.option("--per-tensor", is_flag=True, help="Of a learned soup: a share for every tensor, not one for all.")
 @options.data_options
 @click.option("--save", type=click.Path(path_type=Path), help="Write the soup into this folder.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Images at a time.")
@@ -38,6 +40,7 @@ EPILOG = options.examples(
 def command(
     specs: tuple[str, ...],
     method: str,
+    per_tensor: bool,
     data: str | None,
     data_root: Path | None,
     limit: int | None,
@@ -54,8 +57,12 @@ def command(
     """Average the weights of models that were fine-tuned from one start (model soups).
 
     Greedy: from the best model on ID validation on, every next one is kept if the mean becomes strictly better there.
-    Both soups and the best single model are then evaluated on ID test and shifts. Models are read one at a time.
+    Learned: shares of the models by gradient descent on ID validation; all models are in memory at once.
+    The soup, the uniform one and the best single model are then evaluated on ID test and shifts. But for learned soups
+    models are read one at a time.
     """
+    if per_tensor and method != "learned":
+        raise click.UsageError(f"--per-tensor is about learned shares; expected --method learned, not {method}.")
     console = Console(as_json, verbose)
     console.say("vlm soup: loading libraries (PyTorch, open_clip), this takes some seconds")
     from vlm_eval import results
@@ -82,7 +89,7 @@ def command(
             batch_size=batch_size,
             progress=console.progress,
         )
-        soup = evaluation.make(method)
+        soup = evaluation.make(method, per_tensor)
         if state.is_main_process:
             results.append(results_file, soup.rows)
             if save:
@@ -101,6 +108,8 @@ def _show(soup: "Soup", method: str, save: Path | None, console: Console) -> Non
             "ingredients": list(soup.ingredients),
             "best": soup.best,
             "held_out": soup.held_out,
+            "shares": dict(soup.shares),
+            "scale": soup.scale,
             "tried": [{"model": spec, "accuracy": accuracy} for spec, accuracy in soup.tried],
             "rows": soup.rows,
             "saved": None if save is None else str(save),
@@ -111,7 +120,7 @@ def _show(soup: "Soup", method: str, save: Path | None, console: Console) -> Non
             spec,
             f"{100 * accuracy:.1f}",
             f"{100 * candidates[spec]:.1f}" if spec in candidates else "-",
-            "yes" if spec in soup.ingredients else "no",
+            f"{100 * soup.shares[spec]:.1f} %" if soup.shares else "yes" if spec in soup.ingredients else "no",
         ]
         for spec, accuracy in soup.held_out.items()
     ]
