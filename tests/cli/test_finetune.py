@@ -144,3 +144,10 @@ def test_a_tracker_that_is_not_there_is_told_before_anything_is_written(vlm, tmp
     answer = vlm("finetune", *SMALL, "--track", "tensorbord", "--dry-run", "--out", tmp_path / "run")
     assert answer.code == 2 and "Did you mean 'tensorboard'?" in answer.paragraph
     assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_that_stands_still_unasked_is_told(vlm):
+    short = ("--limit", "32", "--epochs", "1", "--set", "evaluation.alphas=[0.0,1.0]", "--set", "evaluation.track=0")
+    batches = ("--set", "training.batch_size=8", "--set", "method.teacher_every=100")
+    answer = vlm("finetune", "--method", "carot", *short, *batches, "--out", "run")
+    assert answer.code == 0 and "warning: the teacher was never moved after the first step" in answer.err

@@ -28,7 +28,8 @@ def run_recipe(
     from vlm_finetune import finetune
     from vlm_finetune.devices import processes
     from vlm_finetune.finetuning import load_data, prepare_run, zero_shot_model
-    from vlm_finetune.run import find_run
+    from vlm_finetune.run import LOG, find_run
+    from vlm_finetune.run_log import read_log
     from vlm_finetune.tracking import open_tracking
 
     with processes(device) as state, contextlib.ExitStack() as opened:
@@ -57,6 +58,9 @@ def run_recipe(
                 )
                 for name in sorted(tracker.collapsed):
                     console.say(f"warning: on {name} more than half of the zero-shot ability was lost during training")
+                for event in read_log(run.path / LOG):
+                    if event["event"] == "warning":
+                        console.say(f"warning: {event['text']}")
             predict_run(run, benchmark, zero_shot, progress=console.progress)
         if not state.is_main_process:
             return None

@@ -132,6 +132,23 @@ class EmaTeacher:
         for own, new in zip(self.model.buffers(), student.buffers(), strict=True):
             own.copy_(new)
 
+    @torch.no_grad()
+    def distance(self, student: nn.Module) -> float:
+        """Return how far the weights of the student are from those of the teacher, `||s - t|| / ||t||` over all.
+
+        Example:
+            >>> student = nn.Linear(1, 1, bias=False)
+            >>> _ = nn.init.ones_(student.weight)
+            >>> teacher = EmaTeacher(student)
+            >>> _ = nn.init.constant_(student.weight, 1.5)
+            >>> teacher.distance(student)
+            0.5
+        """
+        pairs = list(zip(student.parameters(), self.model.parameters(), strict=True))
+        apart = torch.stack([(new.float() - own.float()).square().sum() for new, own in pairs]).sum()
+        size = torch.stack([own.float().square().sum() for _, own in pairs]).sum()
+        return float((apart / size).sqrt())
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return the teacher's weights, for resuming."""
         return self.model.state_dict()

@@ -28,6 +28,7 @@ from vlm_finetune.recipe_files import resolve
 from vlm_finetune.resume import Position, ResumePoints, newest_point
 from vlm_finetune.run import LOG, RESUME, Run, open_run, remove_unfinished, start_run
 from vlm_finetune.run_log import RunLog, read_log
+from vlm_finetune.teacher_track import teacher_warnings
 from vlm_finetune.tracking import Tracking, check_trackers, open_tracking
 from vlm_finetune.validation import Validator
 from vlm_models import load_encoder, save_model
@@ -293,6 +294,7 @@ class Training:
         if phase.training.select == "val-loss" and not resumed:
             end_epoch(self.position)  # as published, what training starts from may be the best
         loop.train(resume)
+        self._log_warnings(phase)
         self.accelerator.wait_for_everyone()
         result = method.classifier()
         if best.exists():
@@ -331,6 +333,14 @@ class Training:
             "device": str(self.accelerator.device),
             **self.start_facts,
         }
+
+    def _log_warnings(self, phase: Phase) -> None:
+        """Log what went wrong without stopping the training, each once."""
+        place = {"phase": self.position.phase, "step": self.position.step}
+        events = [event for event in read_log(self.run.path / LOG) if event.get("phase") == self.position.phase]
+        told = {event.get("text") for event in events if event["event"] == "warning"}
+        found = [text for text in teacher_warnings(events, dataclasses.asdict(phase.settings)) if text not in told]
+        self.log.append([{"event": "warning", **place, "text": text} for text in found])
 
     def _save_companions(self, method: Method) -> None:
         if self.accelerator.is_main_process:

@@ -105,7 +105,7 @@ class Loop:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if not self.accelerator.optimizer_step_was_skipped:
-            self.method.after_step(self.position.updates)
+            event |= self.method.after_step(self.position.updates) or {}
             if self.average:
                 self.average.update()
             self.position.updates += 1

@@ -75,8 +75,12 @@ class Method(nn.Module, ABC):
             step: optimiser steps done so far.
         """
 
-    def after_step(self, step: int) -> None:
-        """React to the optimiser step number `step` (0-based), for example by updating a teacher."""
+    def after_step(self, step: int) -> Mapping[str, float] | None:
+        """React to the optimiser step number `step` (0-based), for example by updating a teacher.
+
+        Returns:
+            Facts for the event of this step in the log.
+        """
 
     def forget(self) -> None:
         """Forget what was only remembered to save time; the loop calls it wherever a run may be resumed.

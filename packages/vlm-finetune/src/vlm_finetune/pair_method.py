@@ -108,11 +108,19 @@ class PairMethod(Method):
                 teacher = pair_logits(features["teacher_images"], features["teacher_texts"][rows], scale)
         return self.objective(student, teacher, labels)
 
-    def move_teacher(self, momentum: float) -> None:
-        """Update the teacher; what was remembered of it no longer holds."""
-        if self.teacher is not None:
-            self.teacher.update(self.plain_model().encoder, momentum)
-            self._teacher_texts.forget()
+    def move_teacher(self, momentum: float) -> dict[str, float]:
+        """Update the teacher; what was remembered of it no longer holds.
+
+        Returns:
+            For the log: `teacher_momentum`, and `teacher_distance` of the student before the update.
+        """
+        if self.teacher is None:
+            return {}
+        student = self.plain_model().encoder
+        distance = self.teacher.distance(student)
+        self.teacher.update(student, momentum)
+        self._teacher_texts.forget()
+        return {"teacher_momentum": momentum, "teacher_distance": distance}
 
     def forget(self) -> None:
         """Forget the teacher's text features, see `Method.forget`."""

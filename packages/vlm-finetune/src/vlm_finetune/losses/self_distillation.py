@@ -69,6 +69,27 @@ def teacher_entropy(teacher: PairLogits) -> Float[Tensor, ""]:
     return self_distillation_from_logits(teacher, teacher).detach()
 
 
+def teacher_track(student: PairLogits, teacher: PairLogits) -> dict[str, Tensor]:
+    """Return what a log tells about a teacher at one step, without gradient.
+
+    Returns:
+        `teacher_kl`: KL(teacher || student), mean over rows, summed over both directions, in nats; 0 where they agree.
+        `teacher_entropy`: see `teacher_entropy`.
+        `teacher_confidence`: mean over rows and directions of the largest probability the teacher gives.
+
+    Example:
+        >>> pairs = pair_logits(torch.eye(2), torch.eye(2), 100.0)
+        >>> {name: round(value.item(), 3) for name, value in teacher_track(pairs, pairs).items()}
+        {'teacher_kl': 0.0, 'teacher_entropy': 0.0, 'teacher_confidence': 1.0}
+    """
+    with torch.no_grad():
+        entropy = teacher_entropy(teacher)
+        both = (teacher.logits_per_image, teacher.logits_per_text)
+        confidence = torch.stack([logits.softmax(dim=1).amax(dim=1).mean() for logits in both]).mean()
+        divergence = (self_distillation_from_logits(student, teacher) - entropy).clamp(min=0)
+        return {"teacher_kl": divergence, "teacher_entropy": entropy, "teacher_confidence": confidence}
+
+
 def _cross_entropy(student: Tensor, teacher: Tensor) -> Tensor:
     # functional.cross_entropy goes through log_softmax: at scale 100 the reference's log(softmax) is log(0)
     return functional.cross_entropy(student, teacher.detach().softmax(dim=1).to(student.dtype))

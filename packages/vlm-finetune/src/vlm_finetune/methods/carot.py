@@ -14,6 +14,7 @@ from vlm_finetune.losses import (
     orthogonality,
     self_distillation_from_logits,
 )
+from vlm_finetune.losses.self_distillation import teacher_track
 from vlm_finetune.losses.targets import check_smoothing
 from vlm_finetune.pair_method import PairMethod
 from vlm_finetune.settings import one_of, within
@@ -93,13 +94,16 @@ class Carot(PairMethod):
             + config.cross_norm * terms["cross_norm"]
             + config.distillation * terms["distillation"]
         )
+        if teacher:
+            terms |= teacher_track(student, teacher)
+        elif self.teacher:  # the first step, whose event has the same keys
+            terms |= dict.fromkeys(("teacher_kl", "teacher_entropy", "teacher_confidence"), nothing)
         return {"loss": loss, **terms}
 
-    def after_step(self, step: int) -> None:
+    def after_step(self, step: int) -> dict[str, float]:
         """Move the teacher towards the student when its time has come."""
         momentum = self.momentum.after(step)
-        if momentum is not None:
-            self.move_teacher(momentum)
+        return {} if momentum is None else self.move_teacher(momentum)
 
 
 def build(model: Classifier, config: Config, total_steps: int) -> Carot:
