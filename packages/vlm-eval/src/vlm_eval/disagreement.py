@@ -108,7 +108,8 @@ def _of_one_data_set(*sides: Iterable[Predictions]) -> Iterator[tuple[Prediction
                 parts = waiting.setdefault(table.meta.get("data", ""), {})
                 parts[place] = table
                 if len(parts) == len(sides):
-                    yield tuple(waiting.pop(table.meta.get("data", ""))[side] for side in range(len(sides)))
+                    del waiting[table.meta.get("data", "")]
+                    yield tuple(parts[side] for side in range(len(sides)))
 
 
 _GROUPS = ("", "natural", "corruption")
