@@ -57,8 +57,7 @@ def load_benchmark(
         limit: keep at most so many samples of every split and shift, drawn without regard to order.
         skip_unreadable: decode every file once now, leave out those that cannot be decoded and list them in
             `Benchmark.skipped`, instead of failing when one is met.
-        shots: keep so many training and validation images of every class only, see `few_shot`; `limit` is then about
-            test set and shifts.
+        shots: training and validation images kept of every class, see `few_shot`; `limit` is then about the rest.
         draw: number of the repetition, for `shots`.
         progress: called after each file that was decoded for `skip_unreadable`.
 
@@ -75,9 +74,7 @@ def load_benchmark(
         raise CallError(f"--limit is {limit}; expected at least 1 sample per split.")
     kind, _, source = name.partition(":")
     if kind not in REGISTRY.names() and Path(name).exists():
-        suffix = Path(name).suffix.lstrip(".")
-        reader = "folder" if Path(name).is_dir() else suffix if suffix in REGISTRY.names() else "csv"
-        raise CallError(f"{name!r} is a path; expected the name of a data set or a reader. Write {reader}:{name}")
+        raise _without_reader(name)
     benchmark = REGISTRY.load(kind).load(source, Path(root) if root else None, seed)
     if skip_unreadable:
         benchmark = _without_unreadable(benchmark, progress)
@@ -86,6 +83,12 @@ def load_benchmark(
         return limited
     few = few_shot(benchmark, shots, draw)
     return dataclasses.replace(limited, train=few.train, val=few.val)
+
+
+def _without_reader(path: str) -> CallError:
+    suffix = Path(path).suffix.lstrip(".")
+    reader = "folder" if Path(path).is_dir() else suffix if suffix in REGISTRY.names() else "csv"
+    return CallError(f"{path!r} is a path; expected the name of a data set or a reader. Write {reader}:{path}")
 
 
 def _map_datasets(benchmark: Benchmark, change: Callable[[ImageDataset], ImageDataset]) -> Benchmark:

@@ -136,12 +136,10 @@ def evaluate_interpolations(
         For every data set, one table per alpha; `meta["alpha"]` tells which.
 
     Raises:
-        CallError: if a model has no head, or the two answer different questions.
-        CheckpointError: if the two models do not fit together.
+        CallError, CheckpointError: if a model has no head, or the two do not fit together, see `Interpolation`.
     """
     for model in (zero_shot, fine_tuned):
         require_head(model)
-    sets = list(sets)
     interpolation: Interpolation | None = None
     facts = _mixture_facts(zero_shot, fine_tuned, alphas, mixture)
     for evaluation in sets:

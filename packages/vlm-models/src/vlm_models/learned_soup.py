@@ -87,6 +87,10 @@ class MixingWeights(nn.Module):
             found[name] = sum(parts, start=torch.zeros((), device=row.device))
         return {name: found[name] for name in self._last}
 
+    def mean_shares(self) -> list[float]:
+        """Return the share of every model, averaged over the tensors."""
+        return self.shares().detach().double().mean(dim=0).tolist()
+
     @torch.no_grad()
     def plain(self) -> dict[str, Tensor]:
         """Return the mean as it is now, in the types of the first model and without gradient."""
@@ -104,7 +108,7 @@ def learned_soup(
 ) -> LearnedSoup:
     """Learn the shares of several models on held-out images: AdamW without weight decay on the cross-entropy.
 
-    The logits of the mean are multiplied by a scale that is learnt, too; it changes confidence and no prediction.
+    Logits of the mean are multiplied by a scale that is learnt, too: it changes confidence, and no prediction.
 
     Args:
         states: all models, in memory.
@@ -115,8 +119,7 @@ def learned_soup(
         lr: learning rate.
 
     Raises:
-        CheckpointError: if there is no model, or keys or shapes differ.
-        VlmModelsError: if the loss is not finite.
+        CheckpointError, VlmModelsError: if models do not fit together, or the loss is not finite.
 
     Example:
         >>> models = [{"w": torch.eye(2)}, {"w": -torch.eye(2)}]
@@ -131,14 +134,13 @@ def learned_soup(
     for epoch in range(epochs):
         total, count = 0.0, 0
         for images, labels in batches(epoch):
-            loss = functional.cross_entropy(mixing.scale * logits(mixing(), images).float(), labels)
             optimizer.zero_grad()
+            loss = functional.cross_entropy(mixing.scale * logits(mixing(), images).float(), labels)
             loss.backward()
             optimizer.step()
             total, count = total + loss.item() * len(labels), count + len(labels)
         losses.append(_finite(total, count, epoch))
-    shares = mixing.shares().detach().double().mean(dim=0).tolist()
-    return LearnedSoup(mixing.plain(), shares, mixing.scale.item(), losses)
+    return LearnedSoup(mixing.plain(), mixing.mean_shares(), mixing.scale.item(), losses)
 
 
 def _finite(total: float, count: int, epoch: int) -> float:
