@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vlm_eval.report.features import COLUMNS, features_as_text, features_note
 from vlm_eval.report.findings import Findings
 from vlm_eval.report.model_tables import choices_as_text, differences_as_text, rescaled_as_text
 from vlm_eval.report.run_files import RECIPE
@@ -37,6 +38,9 @@ def report_content(findings: Findings) -> dict[str, Any]:
         "rescaled": rescaled_as_text(findings.summary),
         "differences": differences_as_text(findings.differences),
         "worst": findings.worst_shift.label if findings.worst_shift else "",
+        "feature_heads": list(COLUMNS),
+        "features": features_as_text(findings.spectra),
+        "features_note": features_note(findings.spectra),
         "training_note": _training_note(findings),
         "command": _command(files.environment.get("command", [])),
         "recipe_command": shlex.join(
@@ -72,6 +76,7 @@ def _notes(findings: Findings) -> list[str]:
     notes = []
     if not findings.files.manifest:
         notes.append("Training has not ended: there is no fine-tuned model in the run directory yet.")
+    notes += [f"Warning: {event['text']}" for event in findings.files.events if event.get("event") == "warning"]
     if findings.unlabelled:
         notes.append(f"Predicted but not scored, because no sample has a label: {', '.join(findings.unlabelled)}.")
     if not findings.rows:

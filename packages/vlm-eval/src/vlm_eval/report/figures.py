@@ -1,9 +1,10 @@
 """The figures of a run: panels that go into the page one by one and, side by side, into the files under `figures/`."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
 from vlm_eval.metrics.reliability import ReliabilityTable
@@ -11,7 +12,8 @@ from vlm_eval.plots.alpha_curve import draw_against_alpha, draw_alpha_path
 from vlm_eval.plots.image import inline_svg, png_bytes, svg_bytes
 from vlm_eval.plots.overview import draw_scores
 from vlm_eval.plots.reliability import draw_counts, draw_reliability
-from vlm_eval.plots.style import METRIC_NAMES, MODEL_COLOURS, house_style, new_figure, plain
+from vlm_eval.plots.spectrum import draw_tails
+from vlm_eval.plots.style import METRIC_NAMES, MODEL_COLOURS, house_style, legend_below, new_figure, plain
 from vlm_eval.plots.training import draw_learning_rate, draw_loss, draw_progress
 from vlm_eval.report.diagnostics import expected_error
 from vlm_eval.report.findings import Findings
@@ -47,6 +49,7 @@ def panels(findings: Findings) -> dict[str, list[Panel]]:
         "alpha-curve": _alpha_curve(findings),
         "reliability": _reliability(findings),
         "training": _training(findings),
+        "features": _features(findings),
     }
     return {name: drawn for name, drawn in found.items() if drawn}
 
@@ -148,6 +151,18 @@ def _training(findings: Findings) -> list[Panel]:
         Panel(name, description, partial(_draw_axes, partial(draw, curve=curve)))
         for name, (draw, description) in wanted.items()
     ]
+
+
+def _features(findings: Findings) -> list[Panel]:
+    tails = {model.model: [model.feature_spectrum_tail] for model in findings.spectra}
+    description = "The smallest singular values of the correlation of image features"
+    draw = partial(_draw_axes, partial(_draw_tails, tails))
+    return [Panel("features-tail", description, draw, 5.0)] if tails else []
+
+
+def _draw_tails(tails: Mapping[str, Sequence[Sequence[float]]], axes: Axes) -> None:
+    draw_tails(axes, tails)
+    legend_below(axes, 2)
 
 
 def _draw_axes(draw: Callable[..., None], figure: FigureBase) -> None:

@@ -15,6 +15,7 @@ from vlm_eval.rescaling import Rescaled, fitted_temperature, fitted_temperatures
 from vlm_eval.rows import Row
 from vlm_eval.score_table import ID, Column, ScoreTable, score_table
 from vlm_eval.scores import Scoring, score_tables
+from vlm_eval.spectrum_file import SPECTRA, UNIT, FeatureDiagnostics, read_diagnostics
 from vlm_eval.summary import FINE_TUNED, INTERPOLATED, ZERO_SHOT, summary_table
 from vlm_eval.training_curve import TrainingCurve, training_curve
 
@@ -64,6 +65,11 @@ class Findings:
     def summary(self) -> ScoreTable:
         """The zero-shot, the fine-tuned and the interpolated model on the test sets."""
         return summary_table(self.rows, self.alpha)
+
+    @cached_property
+    def spectra(self) -> list[FeatureDiagnostics]:
+        """Geometry of the features of the fine-tuned and the zero-shot model; empty if nobody has diagnosed the run."""
+        return read_diagnostics(self.files.path / SPECTRA[UNIT])
 
     @cached_property
     def curve(self) -> TrainingCurve | None:
