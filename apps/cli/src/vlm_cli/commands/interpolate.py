@@ -1,5 +1,6 @@
 """`vlm interpolate`: WiSE-FT between two models, all alphas in one pass over the data."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ def command(
     grid = sorted(set(options.parse_alphas(alphas) + ([] if chosen is None else [chosen])))
     console.say("vlm interpolate: loading libraries (PyTorch, open_clip), this takes some seconds")
     from vlm_eval import results
+    from vlm_eval.alpha_choice import alpha_choices
     from vlm_eval.evaluation import choose_alpha, predictions_folder
     from vlm_eval.sweep import Interpolation
     from vlm_finetune.devices import processes
@@ -105,7 +107,9 @@ def command(
                 facts = {"alpha": chosen, "ends": [zero_shot, fine_tuned]}
                 facts |= {"layers": mixing.layers} if mixing.layers else {"fisher": True} if mixing.fisher else {}
                 save_model(Interpolation(*ends, [], mixture).model(chosen), save, **facts)
-    console.document({"rows": rows, "alpha": chosen, "saved": None if save is None else str(save)})
+    choices = dataclasses.asdict(alpha_choices(rows, 0.5 if alpha == "auto" else chosen))
+    saved = None if save is None else str(save)
+    console.document({"rows": rows, "alpha": chosen, "choices": choices, "saved": saved})
     show_alphas(rows, chosen, console)
     if mixing.ensemble:
         console.text("two models run for every image: twice the cost of an interpolated one, and not WiSE-FT")

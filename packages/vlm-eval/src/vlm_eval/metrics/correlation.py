@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Float64
-from scipy.stats import rankdata
 
 from vlm_data.errors import CallError
 
@@ -109,6 +108,8 @@ def _standardised(values: np.ndarray) -> np.ndarray:
 
 def _ranks(values: np.ndarray) -> np.ndarray:
     # sums of z-scores of equal runs differ in their last digits, and shall be ties
+    from scipy.stats import rankdata  # only here: listing the metrics must not cost what scipy does
+
     return rankdata(np.round(values, 12), axis=1, nan_policy="propagate")
 
 
