@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from vlm_data.errors import CallError
-from vlm_eval.baselines import baselines_csv, baselines_of_runs, read_baselines
+from vlm_eval.comparing.baselines import baselines_csv, baselines_of_runs, read_baselines
 
 GOOD = "model,toy,toy/dark,toy/blur\na,0.5,0.4,0.3\nb,0.6,0.5,\nc,0.7,0.6,0.5\nd,0.8,0.65,0.6\n"
 

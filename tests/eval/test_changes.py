@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vlm_eval.changes import change, group_bootstrap
+from vlm_eval.comparing.changes import change, group_bootstrap
 from vlm_eval.intervals import Outcomes
 
 

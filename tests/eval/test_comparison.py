@@ -1,7 +1,7 @@
 import pytest
 
 from vlm_data.errors import CallError
-from vlm_eval.comparison import compare, keep_metrics
+from vlm_eval.comparing.row_tables import compare, keep_metrics
 from vlm_eval.scores import Scoring, score_tables
 from vlm_eval.wise_results import wise_rows
 

@@ -8,8 +8,8 @@ from scipy.special import softmax
 from vlm_data import load_benchmark
 from vlm_data.errors import CallError
 from vlm_data.tables import Predictions
-from vlm_eval.ensembles import OUTPUTS, PROBABILITIES, ensemble, evaluate_ensembles, random_choice
 from vlm_eval.evaluation import interpolate_models
+from vlm_eval.merging.ensembles import OUTPUTS, PROBABILITIES, ensemble, evaluate_ensembles, random_choice
 from vlm_models.classifier import LINEAR
 from vlm_models.zero_shot import load_classifier
 

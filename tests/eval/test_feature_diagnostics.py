@@ -7,8 +7,8 @@ import torch
 
 from vlm_data import load_benchmark
 from vlm_data.errors import CallError, VlmDataError
-from vlm_eval.feature_diagnostics import diagnose_features, kept_or_diagnosed
-from vlm_eval.spectrum_file import RAW, read_diagnostics, write_diagnostics
+from vlm_eval.diagnostics.features import diagnose_features, kept_or_diagnosed
+from vlm_eval.diagnostics.spectrum_file import RAW, read_diagnostics, write_diagnostics
 from vlm_models import load_encoder
 from vlm_models.features import extract_features
 from vlm_models.interface import DualEncoder

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from vlm_data.errors import VlmError
-from vlm_eval.many_runs import read_sweep
-from vlm_eval.seeds import as_csv
-from vlm_eval.sweep_figures import choose_plot, write_sweep_figures
+from vlm_eval.many_runs.figures import choose_plot, write_sweep_figures
+from vlm_eval.many_runs.groups import read_sweep
+from vlm_eval.many_runs.seeds import as_csv
 from vlm_finetune.grid import grid, resolve_points
 
 ALPHAS = (0.0, 0.5, 1.0)

@@ -13,7 +13,7 @@ from vlm_data.benchmark import EvaluationSet
 from vlm_data.errors import CallError
 from vlm_eval import predict
 from vlm_eval.evaluation import interpolate_models
-from vlm_eval.mixtures import PLAIN, Mixture, by_fisher, by_layer
+from vlm_eval.interpolation.mixtures import PLAIN, Mixture, by_fisher, by_layer
 from vlm_eval.sweep import Interpolation, evaluate_interpolations
 from vlm_models.classifier import LINEAR, ZERO_SHOT
 from vlm_models.fisher import fisher_information

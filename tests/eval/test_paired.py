@@ -6,8 +6,8 @@ from scipy.stats import binom
 
 from vlm_data.errors import CallError
 from vlm_data.tables import Predictions
+from vlm_eval.comparing.paired import compare_groups, group_runs, mcnemar
 from vlm_eval.metrics.calibration import expected_calibration_error
-from vlm_eval.paired import compare_groups, group_runs, mcnemar
 
 SETS = {
     "toy": ("", "0"),

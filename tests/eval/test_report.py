@@ -12,8 +12,8 @@ from vlm_data.errors import CallError, VlmDataError
 from vlm_eval.report import write_figures, write_report
 from vlm_eval.report.figures import panels
 from vlm_eval.report.findings import Findings
-from vlm_eval.report.run_files import read_run
 from vlm_eval.rescaling import fitted_temperatures
+from vlm_eval.run_files import read_run
 from vlm_eval.scores import Scoring, score_tables
 
 CHROMIUM = shutil.which("chromium")

@@ -1,7 +1,7 @@
 import pytest
 
+from vlm_eval.diagnostics.spectrum_file import FeatureDiagnostics, write_diagnostics
 from vlm_eval.report import write_figures, write_report
-from vlm_eval.spectrum_file import FeatureDiagnostics, write_diagnostics
 
 
 @pytest.fixture(scope="module")

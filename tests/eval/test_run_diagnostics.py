@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from vlm_data.errors import CallError
-from vlm_eval.run_diagnostics import Diagnosed, as_csv, model_specs, rank_correlations, read_quantities, why_no_ranking
-from vlm_eval.spectrum_figure import write_spectrum_figure
-from vlm_eval.spectrum_file import FeatureDiagnostics, write_diagnostics
+from vlm_eval.diagnostics.runs import Diagnosed, as_csv, model_specs, rank_correlations, read_quantities, why_no_ranking
+from vlm_eval.diagnostics.spectrum_figure import write_spectrum_figure
+from vlm_eval.diagnostics.spectrum_file import FeatureDiagnostics, write_diagnostics
 from vlm_eval.summary import FINE_TUNED, ZERO_SHOT
 
 

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 
 from vlm_data.errors import CallError
+from vlm_eval.comparing.figures import scatter_path, write_scatter_figures
+from vlm_eval.comparing.paired import group_runs
+from vlm_eval.comparing.scored_groups import score_group_of_runs
 from vlm_eval.metrics.robustness import fit_baseline, logit
-from vlm_eval.paired import group_runs
 from vlm_eval.plots.logit_axis import accuracy_ticks, logit_limits, published_axis
 from vlm_eval.plots.scatter import BaselineCloud, ScatterPath, draw_scatter
 from vlm_eval.plots.style import SERIES_COLOURS, house_style, new_figure
-from vlm_eval.robustness_figures import scatter_path, write_scatter_figures
-from vlm_eval.scored_groups import score_group_of_runs
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "effective_robustness" / "fit.npz")
 PATH = ScatterPath("full", {0.0: (0.5, 0.4), 0.5: (0.8, 0.6), 1.0: (0.9, 0.5)})

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vlm_eval.seeds import as_csv, main_columns, seed_scores
+from vlm_eval.many_runs.seeds import as_csv, main_columns, seed_scores
 
 
 def rows(accuracy, alpha=0.5):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from vlm_data import load_benchmark
-from vlm_eval.shared_prefix import SharedPrefix
+from vlm_eval.interpolation.shared_prefix import SharedPrefix
 from vlm_eval.sweep import Interpolation
 from vlm_models import load_encoder
 from vlm_models.classifier import LINEAR

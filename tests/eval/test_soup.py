@@ -11,7 +11,7 @@ from vlm_data import load_benchmark
 from vlm_data.errors import CallError, VlmDataError
 from vlm_data.tables import Predictions
 from vlm_eval import predict
-from vlm_eval.soup import GREEDY, LEARNED, UNIFORM, SoupEvaluation, labelled_accuracy
+from vlm_eval.merging.soup import GREEDY, LEARNED, UNIFORM, SoupEvaluation, labelled_accuracy
 from vlm_models import load_encoder
 from vlm_models.classifier import LINEAR, Classifier
 from vlm_models.errors import CheckpointError

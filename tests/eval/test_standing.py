@@ -4,15 +4,15 @@ import io
 import numpy as np
 import pytest
 
-from vlm_eval.baselines import read_baselines
-from vlm_eval.disagreement import disagreement, disagreements
+from vlm_eval.comparing.baselines import read_baselines
+from vlm_eval.comparing.disagreement import disagreement, disagreements
+from vlm_eval.comparing.judgement import judge
+from vlm_eval.comparing.paired import group_runs
+from vlm_eval.comparing.scored_groups import score_group_of_runs
+from vlm_eval.comparing.standing import baseline_fits, standings
 from vlm_eval.intervals import clopper_pearson
-from vlm_eval.judgement import judge
 from vlm_eval.metrics.robustness import fit_baseline
-from vlm_eval.paired import group_runs
-from vlm_eval.report.run_files import read_run
-from vlm_eval.scored_groups import score_group_of_runs
-from vlm_eval.standing import baseline_fits, standings
+from vlm_eval.run_files import read_run
 
 SHIFTS = ("invert", "colour", "canvas", "noise", "blur")
 

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vlm_eval.changes import GroupBootstrap
+from vlm_eval.comparing.changes import GroupBootstrap
 from vlm_eval.report.wording import collapse_warning, headline, interval, percent, points, verdict
 from vlm_eval.score_table import Column, Line, Score, ScoreTable
 from vlm_eval.training_curve import Collapse

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from vlm_cli.console import Console
 
 if TYPE_CHECKING:
-    from vlm_eval.changes import Change
-    from vlm_eval.judgement import Judgement
-    from vlm_eval.paired import PairedTest
+    from vlm_eval.comparing.changes import Change
+    from vlm_eval.comparing.judgement import Judgement
+    from vlm_eval.comparing.paired import PairedTest
     from vlm_eval.score_table import Score
 
 

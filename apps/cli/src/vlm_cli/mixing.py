@@ -11,7 +11,7 @@ from vlm_cli.console import Console
 
 if TYPE_CHECKING:
     from vlm_data.benchmark import Benchmark
-    from vlm_eval.mixtures import Mixture
+    from vlm_eval.interpolation.mixtures import Mixture
     from vlm_eval.rows import Row
     from vlm_models.classifier import Classifier
 
@@ -52,7 +52,7 @@ class Mixing:
         self, ends: "tuple[Classifier, Classifier]", benchmark: "Benchmark", folder: Path, console: Console
     ) -> "Mixture":
         """Return the rule; Fisher information is estimated now, or read from `folder`."""
-        from vlm_eval.mixtures import PLAIN, by_fisher, by_layer
+        from vlm_eval.interpolation.mixtures import PLAIN, by_fisher, by_layer
 
         if self.layers:
             return by_layer(self.layers, *ends)
@@ -71,8 +71,8 @@ class Mixing:
         **how: Any,
     ) -> "list[Row]":
         """Return the scores at every alpha."""
-        from vlm_eval.ensembles import evaluate_ensembles
         from vlm_eval.evaluation import interpolate_models
+        from vlm_eval.merging.ensembles import evaluate_ensembles
 
         if self.ensemble:
             return evaluate_ensembles(*ends, benchmark, alphas, self.ensemble, folder, **how)

@@ -136,7 +136,7 @@ def _model_label(line: "Line") -> str:
 
 
 def _cells(line: "Line", columns: Sequence["Column"], metric: str) -> list[str]:
-    from vlm_eval.comparison import is_share
+    from vlm_eval.comparing.row_tables import is_share
 
     scale, digits, ends = (100, 1, 0) if is_share(metric) else (1, 3, 2)
     texts = []

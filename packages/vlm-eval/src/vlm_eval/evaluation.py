@@ -9,7 +9,7 @@ from vlm_data.dataset import UNLABELLED
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
 from vlm_eval.alpha_choice import choose_alpha as choose_alpha
-from vlm_eval.mixtures import PLAIN, Mixture
+from vlm_eval.interpolation.mixtures import PLAIN, Mixture
 from vlm_eval.prediction import file_stem, predict_sets
 from vlm_eval.rescaling import ModelKey, fitted_temperatures
 from vlm_eval.rows import Row

@@ -174,7 +174,7 @@ def mixture_hash(
         hash_zero_shot: of the model at alpha 0.
         hash_fine_tuned: of the model at alpha 1.
         alpha: weight of the latter.
-        key: what else the mixture depends on, see `vlm_eval.mixtures.Mixture`.
+        key: what else the mixture depends on, see `vlm_eval.interpolation.mixtures.Mixture`.
         keeps_ends: whether alpha 0 and 1 are the models themselves.
 
     Example:

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from vlm_data.benchmark import EvaluationSet
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
-from vlm_eval.mixable import check_mixable
-from vlm_eval.mixtures import PLAIN, Mixture, heads_are_rebuilt
+from vlm_eval.interpolation.mixable import check_mixable
+from vlm_eval.interpolation.mixtures import PLAIN, Mixture, heads_are_rebuilt
+from vlm_eval.interpolation.shared_prefix import SharedPrefix
 from vlm_eval.prediction import file_stem, load_matching, mixture_hash, model_facts, require_head, set_facts
 from vlm_eval.projection import project
-from vlm_eval.shared_prefix import SharedPrefix
 from vlm_models.classifier import LINEAR, ZERO_SHOT, Classifier, LinearHead
 from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
 from vlm_models.zero_shot import zero_shot_head
@@ -24,7 +24,7 @@ from vlm_models.zero_shot import zero_shot_head
 class Interpolation:
     """All models `(1 - alpha) zero_shot + alpha fine_tuned` of a list of alphas, ready to classify a batch.
 
-    Another rule than that may merge them, see `vlm_eval.mixtures`.
+    Another rule than that may merge them, see `vlm_eval.interpolation.mixtures`.
 
     Heads are interpolated as soon as one of them was trained; if both are zero-shot heads, one is built again from
     the interpolated text tower. The image tower of one alpha at a time is mixed into one working copy, so memory is

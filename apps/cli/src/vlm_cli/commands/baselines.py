@@ -30,7 +30,7 @@ def command(runs: tuple[Path, ...], out: Path, overwrite: bool, as_json: bool, v
     console = Console(as_json, verbose)
     from vlm_data.errors import CallError
     from vlm_data.files import write_text
-    from vlm_eval.baselines import baselines_csv, baselines_of_runs
+    from vlm_eval.comparing.baselines import baselines_csv, baselines_of_runs
 
     if out.exists() and not overwrite:
         raise CallError(f"{out} is there already. Give another --out, or --overwrite to replace it.")

@@ -11,8 +11,8 @@ from vlm_cli.comparison import show_calibration, show_differences, show_robustne
 from vlm_cli.console import Console
 
 if TYPE_CHECKING:
-    from vlm_eval.baselines import Baselines
-    from vlm_eval.judgement import Judgement
+    from vlm_eval.comparing.baselines import Baselines
+    from vlm_eval.comparing.judgement import Judgement
 
 EPILOG = options.examples(
     "vlm compare runs/digits-tiny-full-seed0 runs/digits-tiny-flyp-seed0",
@@ -60,9 +60,9 @@ def command(
     McNemar's exact test, for one run on each side. With --figures or --baselines one run is enough.
     """
     console = Console(as_json, verbose)
-    from vlm_eval.baselines import read_baselines
-    from vlm_eval.judgement import judge
-    from vlm_eval.paired import group_runs
+    from vlm_eval.comparing.baselines import read_baselines
+    from vlm_eval.comparing.judgement import judge
+    from vlm_eval.comparing.paired import group_runs
 
     if len(group_runs(runs)) < 2 and not figures and not baselines_file:
         raise click.UsageError(
@@ -85,7 +85,7 @@ def command(
 def _write(
     folder: Path, judgement: "Judgement", baselines: "Baselines | None", metric: str, scale: str | None
 ) -> list[Path]:
-    from vlm_eval.robustness_figures import write_scatter_figures, write_scatter_table
+    from vlm_eval.comparing.figures import write_scatter_figures, write_scatter_table
 
     figures = write_scatter_figures(
         folder, judgement.scored, judgement.fits, baselines, metric=metric, scale=scale  # type: ignore[arg-type]

@@ -12,8 +12,8 @@ from vlm_cli import options
 from vlm_cli.console import Console
 
 if TYPE_CHECKING:
+    from vlm_eval.diagnostics.runs import Diagnosed, RankCorrelation
     from vlm_eval.metrics.correlation import Correlation
-    from vlm_eval.run_diagnostics import Diagnosed, RankCorrelation
 
 EPILOG = options.examples(
     "vlm diagnose runs/digits-tiny-full-seed0",
@@ -58,7 +58,7 @@ def command(
     console = Console(as_json, verbose)
     console.say("vlm diagnose: loading libraries, this takes some seconds")
     from vlm_data.files import write_text
-    from vlm_eval.run_diagnostics import (
+    from vlm_eval.diagnostics.runs import (
         CAUTION,
         as_csv,
         diagnose_models,
@@ -67,7 +67,7 @@ def command(
         read_quantities,
         why_no_ranking,
     )
-    from vlm_eval.spectrum_figure import write_spectrum_figure
+    from vlm_eval.diagnostics.spectrum_figure import write_spectrum_figure
     from vlm_finetune.devices import processes
     from vlm_finetune.finetuning import load_data_of
     from vlm_models.spec import parse_spec

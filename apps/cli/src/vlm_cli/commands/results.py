@@ -67,7 +67,7 @@ def command(
     cannot be read are told on stderr and left out.
     """
     from vlm_eval import results
-    from vlm_eval.comparison import compare, keep_metrics
+    from vlm_eval.comparing.row_tables import compare, keep_metrics
 
     console = Console(as_json, verbose)
     _import(foreign, file, console)

@@ -11,7 +11,7 @@ from vlm_cli.console import Console
 from vlm_cli.verdict import show_scores
 
 if TYPE_CHECKING:
-    from vlm_eval.soup import Soup
+    from vlm_eval.merging.soup import Soup
 
 EPILOG = options.examples(
     "vlm soup run:runs/digits-tiny-full-seed0 run:runs/digits-tiny-full-seed1",
@@ -66,7 +66,7 @@ def command(
     console = Console(as_json, verbose)
     console.say("vlm soup: loading libraries (PyTorch, open_clip), this takes some seconds")
     from vlm_eval import results
-    from vlm_eval.soup import SoupEvaluation
+    from vlm_eval.merging.soup import SoupEvaluation
     from vlm_finetune.devices import processes
     from vlm_finetune.finetuning import load_data_of
     from vlm_finetune.run import check_save_folder

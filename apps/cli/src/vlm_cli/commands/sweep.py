@@ -11,7 +11,7 @@ from vlm_cli.console import Console
 from vlm_cli.recipe_run import run_recipe
 
 if TYPE_CHECKING:
-    from vlm_eval.many_runs import SweepGroup
+    from vlm_eval.many_runs.groups import SweepGroup
 
 EPILOG = options.examples(
     "vlm sweep --grid method.name=full,flyp --seeds 0,1 --out runs/methods",
@@ -70,9 +70,9 @@ def command(
     """
     console = Console(as_json, verbose)
     from vlm_data.files import write_text
-    from vlm_eval.many_runs import read_sweep
-    from vlm_eval.seeds import as_csv
-    from vlm_eval.sweep_figures import write_sweep_figures
+    from vlm_eval.many_runs.figures import write_sweep_figures
+    from vlm_eval.many_runs.groups import read_sweep
+    from vlm_eval.many_runs.seeds import as_csv
     from vlm_finetune.grid import grid, resolve_points, share_of_job
     from vlm_finetune.point_list import read_points
     from vlm_finetune.run import find_run

@@ -57,7 +57,8 @@ def draw_scatter(
 ) -> None:
     """Draw one panel; nothing is drawn outside of what models and baselines span.
 
-    On the logit scale scores have to lie strictly between 0 and 1, see `vlm_eval.scored_groups.halfway_inside`.
+    On the logit scale scores have to lie strictly between 0 and 1, see
+    `vlm_eval.comparing.scored_groups.halfway_inside`.
 
     Args:
         axes: where to draw.

@@ -8,9 +8,9 @@ from typing import Any
 from vlm_eval.report.features import COLUMNS, features_as_text, features_note
 from vlm_eval.report.findings import Findings
 from vlm_eval.report.model_tables import choices_as_text, differences_as_text, rescaled_as_text
-from vlm_eval.report.run_files import RECIPE
 from vlm_eval.report.tables import TextTable, alphas_as_text, calibration_as_text, scores_as_text
 from vlm_eval.report.wording import collapse_warning, headline, verdict
+from vlm_eval.run_files import RECIPE
 from vlm_eval.score_table import ID
 
 _CLASS_NAMES_SHOWN = 30

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vlm_data.tables import Predictions
-from vlm_eval.changes import outcomes
+from vlm_eval.comparing.changes import outcomes
 from vlm_eval.intervals import Outcomes
 from vlm_eval.metrics.likelihood import softmax
 from vlm_eval.metrics.reliability import ReliabilityTable, reliability_table

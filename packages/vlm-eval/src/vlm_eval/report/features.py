@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vlm_eval.spectrum_file import FeatureDiagnostics
+from vlm_eval.diagnostics.spectrum_file import FeatureDiagnostics
 
 COLUMNS = {
     "sigma min": "feature_sigma_min",

@@ -6,16 +6,16 @@ from functools import cached_property
 from typing import Any
 
 from vlm_eval.alpha_choice import AlphaChoices, alpha_choices, choose_alpha
-from vlm_eval.changes import GroupBootstrap, group_bootstrap
-from vlm_eval.disagreement import Disagreement, disagreements, with_means
+from vlm_eval.comparing.changes import GroupBootstrap, group_bootstrap
+from vlm_eval.comparing.disagreement import Disagreement, disagreements, with_means
+from vlm_eval.diagnostics.spectrum_file import SPECTRA, UNIT, FeatureDiagnostics, read_diagnostics
 from vlm_eval.metrics.reliability import ReliabilityTable
 from vlm_eval.report.diagnostics import Diagnostics, diagnose, pooled_reliability
-from vlm_eval.report.run_files import RunFiles, column_key
 from vlm_eval.rescaling import Rescaled, fitted_temperature, fitted_temperatures
 from vlm_eval.rows import Row
+from vlm_eval.run_files import RunFiles, column_key
 from vlm_eval.score_table import ID, Column, ScoreTable, score_table
 from vlm_eval.scores import Scoring, score_tables
-from vlm_eval.spectrum_file import SPECTRA, UNIT, FeatureDiagnostics, read_diagnostics
 from vlm_eval.summary import FINE_TUNED, INTERPOLATED, ZERO_SHOT, summary_table
 from vlm_eval.training_curve import TrainingCurve, training_curve
 

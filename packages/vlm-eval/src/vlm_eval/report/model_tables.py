@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from vlm_eval.alpha_choice import AlphaChoices
-from vlm_eval.disagreement import Disagreement
+from vlm_eval.comparing.disagreement import Disagreement
 from vlm_eval.report.tables import NOT_SCORED, Head, TextLine, TextTable, model_name
 from vlm_eval.report.wording import percent, points
 from vlm_eval.score_table import ScoreTable

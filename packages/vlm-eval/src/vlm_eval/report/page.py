@@ -10,8 +10,8 @@ from vlm_data.files import write_bytes, write_text
 from vlm_eval.report.content import report_content
 from vlm_eval.report.figures import figure_bytes, panel_svg, panels
 from vlm_eval.report.findings import Findings
-from vlm_eval.report.run_files import read_run
 from vlm_eval.rows import Row
+from vlm_eval.run_files import read_run
 
 REPORT, FIGURES = "report.html", "figures"
 

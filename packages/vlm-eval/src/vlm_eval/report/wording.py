@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from vlm_eval.changes import Change, GroupBootstrap, Metric, change
+from vlm_eval.comparing.changes import Change, GroupBootstrap, Metric, change
 from vlm_eval.score_table import GROUP_NAMES, ID, Line, Score, ScoreTable
 from vlm_eval.summary import FINE_TUNED, INTERPOLATED, ZERO_SHOT
 from vlm_eval.training_curve import Collapse

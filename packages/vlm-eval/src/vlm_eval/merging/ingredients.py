@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from vlm_data.errors import CallError
-from vlm_eval.mixable import check_mixable
+from vlm_eval.interpolation.mixable import check_mixable
 from vlm_models.classifier import LINEAR, ZERO_SHOT, Classifier
 from vlm_models.learned_soup import SoupClassifier
 from vlm_models.weight_space import State

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vlm_data.files import write_bytes
-from vlm_eval.paired import group_runs
+from vlm_eval.comparing.paired import group_runs
+from vlm_eval.diagnostics.runs import Diagnosed
 from vlm_eval.plots.image import png_bytes, svg_bytes
 from vlm_eval.plots.spectrum import draw_tails
 from vlm_eval.plots.style import house_style, legend_below, new_figure
-from vlm_eval.run_diagnostics import Diagnosed
 from vlm_eval.summary import ZERO_SHOT
 from vlm_models.spec import parse_spec
 

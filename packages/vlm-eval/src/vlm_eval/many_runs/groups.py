@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from vlm_data.errors import VlmDataError
+from vlm_eval.many_runs.seeds import SeedScore, main_columns, seed_scores
 from vlm_eval.report.findings import Findings
-from vlm_eval.report.run_files import read_run
+from vlm_eval.run_files import read_run
 from vlm_eval.score_table import ID, MEAN
 from vlm_eval.scores import Scoring, score_tables
-from vlm_eval.seeds import SeedScore, main_columns, seed_scores
 from vlm_eval.summary import summary_table
 from vlm_finetune.grid import Point
 from vlm_finetune.recipe import Recipe

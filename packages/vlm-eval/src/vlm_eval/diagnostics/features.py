@@ -10,8 +10,8 @@ from jaxtyping import Float64
 from vlm_data.dataset import ImageDataset
 from vlm_data.errors import CallError
 from vlm_data.progress import Progress, silent
+from vlm_eval.diagnostics.spectrum_file import RAW, UNIT, FeatureDiagnostics
 from vlm_eval.metrics.spectrum import feature_spectrum, projection_spectrum
-from vlm_eval.spectrum_file import RAW, UNIT, FeatureDiagnostics
 from vlm_models.checkpoint import weights_hash
 from vlm_models.features import extract_features
 from vlm_models.inference import EVALUATION_BATCH

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vlm_data.errors import CallError
-from vlm_eval.baselines import Baselines
-from vlm_eval.disagreement import MEAN_LABELS, Disagreement, disagreements, mean_over_runs, with_means
+from vlm_eval.comparing.baselines import Baselines
+from vlm_eval.comparing.disagreement import MEAN_LABELS, Disagreement, disagreements, mean_over_runs, with_means
+from vlm_eval.comparing.paired import PairedTest, RunGroup, compare_groups, group_runs
+from vlm_eval.comparing.scored_groups import ScoredGroup, mixed_alpha, score_group_of_runs
+from vlm_eval.comparing.standing import Standing, baseline_fits, standings, standings_csv
 from vlm_eval.metrics.robustness import BaselineFit
-from vlm_eval.paired import PairedTest, RunGroup, compare_groups, group_runs
 from vlm_eval.score_table import ID, MEAN
-from vlm_eval.scored_groups import ScoredGroup, mixed_alpha, score_group_of_runs
-from vlm_eval.standing import Standing, baseline_fits, standings, standings_csv
 
 
 @dataclasses.dataclass(frozen=True)

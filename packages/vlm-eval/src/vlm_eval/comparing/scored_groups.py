@@ -10,11 +10,11 @@ from jaxtyping import Float64
 
 from vlm_data.errors import CallError, VlmDataError
 from vlm_data.tables import Predictions
-from vlm_eval.changes import GroupBootstrap, group_bootstrap, mean_bootstrap, outcomes
+from vlm_eval.comparing.changes import GroupBootstrap, group_bootstrap, mean_bootstrap, outcomes
+from vlm_eval.comparing.paired import RunGroup, over_seeds
 from vlm_eval.intervals import Outcomes, clopper_pearson
-from vlm_eval.paired import RunGroup, over_seeds
-from vlm_eval.report.run_files import RunFiles, column_key
 from vlm_eval.rescaling import fitted_temperatures
+from vlm_eval.run_files import RunFiles, column_key
 from vlm_eval.score_table import ALL_SHIFTS, ID, MEAN, Column, Line, Score, ScoreTable, score_table
 from vlm_eval.scores import Scoring, score_tables
 

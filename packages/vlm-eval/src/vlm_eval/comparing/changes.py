@@ -73,20 +73,6 @@ def outcomes(predictions: Predictions) -> Outcomes:
     return Outcomes(ids, confidences, logits.argmax(axis=1) == predictions.labels[labelled])
 
 
-def column_key(predictions: Predictions) -> str:
-    """Return the data set of a table, or the corruption it is one severity of.
-
-    Example:
-        >>> import numpy as np
-        >>> facts = {"data": "digits/noise-3", "severity": "3"}
-        >>> column_key(Predictions(("a",), np.array([0]), np.zeros((1, 2), dtype=np.float32), facts))
-        'digits/noise'
-    """
-    severity = predictions.meta.get("severity") or "0"
-    data = predictions.meta["data"]
-    return data.removesuffix(f"-{severity}") if int(severity) else data
-
-
 def group_bootstrap(
     shifts: Iterable[Sequence[Outcomes]], *, resamples: int = 1000, seed: int = 0
 ) -> GroupBootstrap | None:

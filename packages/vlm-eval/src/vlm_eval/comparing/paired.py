@@ -13,9 +13,9 @@ from scipy.stats import binomtest
 from vlm_data.errors import CallError
 from vlm_data.files import text_hash
 from vlm_data.tables import Predictions
-from vlm_eval.changes import Change, GroupBootstrap, Metric, change, group_bootstrap, outcomes
+from vlm_eval.comparing.changes import Change, GroupBootstrap, Metric, change, group_bootstrap, outcomes
 from vlm_eval.intervals import Outcomes
-from vlm_eval.report.run_files import RunFiles, read_run
+from vlm_eval.run_files import RunFiles, read_run
 
 RESAMPLES = 2000
 _BESIDE_MODEL = ("evaluation", "tracking")

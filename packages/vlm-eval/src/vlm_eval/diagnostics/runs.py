@@ -13,13 +13,20 @@ from vlm_data.benchmark import Benchmark
 from vlm_data.errors import CallError
 from vlm_data.files import text_hash
 from vlm_data.progress import Progress, silent
+from vlm_eval.diagnostics.features import kept_or_diagnosed
+from vlm_eval.diagnostics.spectrum_file import (
+    RAW,
+    SPECTRA,
+    UNIT,
+    FeatureDiagnostics,
+    read_diagnostics,
+    write_diagnostics,
+)
 from vlm_eval.evaluation import predictions_folder
-from vlm_eval.feature_diagnostics import kept_or_diagnosed
 from vlm_eval.metrics.correlation import FEWEST_RUNS, Correlation, correlation
-from vlm_eval.report.run_files import RECIPE, read_run
+from vlm_eval.run_files import RECIPE, read_run
 from vlm_eval.score_table import ID, score_table
 from vlm_eval.scores import Scoring, score_tables
-from vlm_eval.spectrum_file import RAW, SPECTRA, UNIT, FeatureDiagnostics, read_diagnostics, write_diagnostics
 from vlm_eval.summary import FINE_TUNED, ZERO_SHOT
 from vlm_finetune.run import open_run, require_trained
 from vlm_models import load_encoder

@@ -15,7 +15,7 @@ from vlm_data.loading import epoch_order, training_batches
 from vlm_data.progress import Progress, silent
 from vlm_data.tables import Predictions
 from vlm_eval.evaluation import evaluation_sets, predictions_folder
-from vlm_eval.ingredients import Ingredients
+from vlm_eval.merging.ingredients import Ingredients
 from vlm_eval.prediction import file_stem, predict_sets
 from vlm_eval.rescaling import fitted_temperatures
 from vlm_eval.rows import Row

@@ -13,7 +13,7 @@ from jaxtyping import Float64
 
 from vlm_data.errors import CallError, unknown_name
 from vlm_eval.metrics.robustness import FEWEST_BASELINES, BaselineFit, fit_baseline
-from vlm_eval.report.run_files import read_run, run_folders
+from vlm_eval.run_files import read_run, run_folders
 from vlm_eval.score_table import MEAN, score_table
 from vlm_eval.scores import Scoring, score_tables
 

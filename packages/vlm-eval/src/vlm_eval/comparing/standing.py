@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from vlm_eval.baselines import Baselines
+from vlm_eval.comparing.baselines import Baselines
+from vlm_eval.comparing.scored_groups import ScoredGroup, halfway_inside
 from vlm_eval.metrics.robustness import BaselineFit, logit, sigmoid
 from vlm_eval.score_table import ID, Score
-from vlm_eval.scored_groups import ScoredGroup, halfway_inside
 
 
 @dataclasses.dataclass(frozen=True)

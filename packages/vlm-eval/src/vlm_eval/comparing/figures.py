@@ -10,15 +10,15 @@ from matplotlib.figure import Figure
 
 from vlm_data.errors import CallError
 from vlm_data.files import write_bytes, write_text
-from vlm_eval.baselines import Baselines
-from vlm_eval.comparison import is_share
+from vlm_eval.comparing.baselines import Baselines
+from vlm_eval.comparing.row_tables import is_share
+from vlm_eval.comparing.scored_groups import ScoredGroup, halfway_inside
+from vlm_eval.comparing.standing import shift_columns
 from vlm_eval.metrics.robustness import BaselineFit
 from vlm_eval.plots.image import png_bytes, svg_bytes
 from vlm_eval.plots.scatter import BaselineCloud, Scale, ScatterPath, draw_scatter
 from vlm_eval.plots.style import METRIC_NAMES, house_style, new_figure, plain
 from vlm_eval.score_table import ID, MEAN, Score
-from vlm_eval.scored_groups import ScoredGroup, halfway_inside
-from vlm_eval.standing import shift_columns
 
 _COLUMNS = 3
 _PANEL = (3.3, 3.0)  # inches
@@ -50,7 +50,7 @@ def write_scatter_figures(
     Args:
         folder: created if it is not there.
         groups: of runs on the same data sets, scored at every alpha.
-        fits: lines of the baselines by column, see `vlm_eval.standing.baseline_fits`.
+        fits: lines of the baselines by column, see `vlm_eval.comparing.standing.baseline_fits`.
         baselines: what they were fitted to.
         metric: name of a metric in the rows, of both axes.
         scale: of both axes; `default_scale` if None.

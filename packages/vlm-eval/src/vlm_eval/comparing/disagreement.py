@@ -9,8 +9,8 @@ import numpy as np
 
 from vlm_data.errors import CallError
 from vlm_data.tables import Predictions
-from vlm_eval.changes import column_key
 from vlm_eval.metrics.diversity import kappa_complement, mean_divergence, override_rates, prediction_diversity
+from vlm_eval.run_files import column_key
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Reading a run directory for a report: no model, no network, and what is not there is left out."""
+"""Reading a run directory without model or network; what is not there is left out."""
 
 import dataclasses
 import json
@@ -10,7 +10,6 @@ from typing import Any
 
 from vlm_data.errors import CallError, VlmDataError
 from vlm_data.tables import Predictions
-from vlm_eval.changes import column_key as column_key
 from vlm_finetune.recipe import load_recipe
 from vlm_finetune.run_log import read_log
 
@@ -109,3 +108,17 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"cannot read {path}: {error}. Expected the JSON object that the run wrote; restore the file, or remove it "
             "to get a report without it."
         ) from error
+
+
+def column_key(predictions: Predictions) -> str:
+    """Return the data set of a table, or the corruption it is one severity of.
+
+    Example:
+        >>> import numpy as np
+        >>> facts = {"data": "digits/noise-3", "severity": "3"}
+        >>> column_key(Predictions(("a",), np.array([0]), np.zeros((1, 2), dtype=np.float32), facts))
+        'digits/noise'
+    """
+    severity = predictions.meta.get("severity") or "0"
+    data = predictions.meta["data"]
+    return data.removesuffix(f"-{severity}") if int(severity) else data

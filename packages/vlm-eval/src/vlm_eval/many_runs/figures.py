@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vlm_data.files import write_bytes
-from vlm_eval.many_runs import SweepGroup
+from vlm_eval.many_runs.groups import SweepGroup
 from vlm_eval.plots.image import png_bytes, svg_bytes
 from vlm_eval.plots.seed_dots import draw_seed_dots
 from vlm_eval.plots.setting_curve import SettingLine, draw_against_setting
@@ -54,7 +54,7 @@ def write_sweep_figures(groups: Sequence[SweepGroup], out: str | os.PathLike[str
     shifts and corruptions side by side.
 
     Args:
-        groups: see `vlm_eval.many_runs.read_sweep`; those without finished runs are left out.
+        groups: see `vlm_eval.many_runs.groups.read_sweep`; those without finished runs are left out.
         out: folder of the sweep.
 
     Returns:

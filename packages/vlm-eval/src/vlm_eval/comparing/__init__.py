@@ -1,0 +1,1 @@
+"""How models and runs compare: paired tests, answers that changed, robustness beyond baselines, and the figures."""

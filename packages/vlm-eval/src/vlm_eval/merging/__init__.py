@@ -1,0 +1,1 @@
+"""Models made of several others: soups of weights, and ensembles of outputs."""
