@@ -10,6 +10,7 @@ import rich_click
 
 from vlm_cli import options
 from vlm_cli.console import Console
+from vlm_cli.data_choice import DataChoice, data_choice_options
 
 if TYPE_CHECKING:
     from vlm_eval.diagnostics.runs import Diagnosed, RankCorrelation
@@ -23,7 +24,7 @@ EPILOG = options.examples(
 
 @click.command(cls=rich_click.RichCommand, epilog=EPILOG)
 @click.argument("specs", metavar="SPEC|RUN...", nargs=-1, required=True)
-@options.data_options
+@data_choice_options
 @click.option("--raw", is_flag=True, help="Features as they are, instead of each at unit length.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Images at a time.")
 @options.device_option
@@ -37,10 +38,7 @@ EPILOG = options.examples(
 @options.output_options
 def command(
     specs: tuple[str, ...],
-    data: str | None,
-    data_root: Path | None,
-    limit: int | None,
-    skip_unreadable: bool,
+    data: DataChoice,
     raw: bool,
     batch_size: int,
     device: str | None,
@@ -69,15 +67,11 @@ def command(
     )
     from vlm_eval.diagnostics.spectrum_figure import write_spectrum_figure
     from vlm_finetune.devices import processes
-    from vlm_finetune.finetuning import load_data_of
     from vlm_models.spec import parse_spec
 
     wanted = model_specs(specs)
     with processes(device) as state:
-        benchmark = load_data_of(
-            wanted, name=data, root=data_root and str(data_root), limit=limit, skip_unreadable=skip_unreadable or None
-        )
-        console.skipped(benchmark.skipped)
+        benchmark = data.load(wanted, console)
         diagnosing = diagnose_models(
             wanted, benchmark, out, raw=raw, device=str(state.device), batch_size=batch_size, progress=console.progress
         )

@@ -7,6 +7,7 @@ import rich_click
 
 from vlm_cli import options
 from vlm_cli.console import Console
+from vlm_cli.data_choice import DataChoice, data_choice_options
 from vlm_cli.verdict import show_scores
 
 EPILOG = options.examples(
@@ -18,7 +19,7 @@ EPILOG = options.examples(
 
 @click.command(cls=rich_click.RichCommand, epilog=EPILOG)
 @click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
-@options.data_options
+@data_choice_options
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Images at a time.")
 @click.option(
     "--precision",
@@ -33,10 +34,7 @@ EPILOG = options.examples(
 @options.output_options
 def command(
     specs: tuple[str, ...],
-    data: str | None,
-    data_root: Path | None,
-    limit: int | None,
-    skip_unreadable: bool,
+    data: DataChoice,
     batch_size: int,
     precision: str,
     device: str | None,
@@ -57,15 +55,10 @@ def command(
     from vlm_eval.evaluation import evaluate, predictions_folder
     from vlm_eval.score_table import score_table
     from vlm_finetune.devices import processes
-    from vlm_finetune.finetuning import load_data_of
     from vlm_models.zero_shot import load_classifier
 
     with processes(device) as state:
-        benchmark = load_data_of(
-            specs, name=data, root=data_root and str(data_root), limit=limit, skip_unreadable=skip_unreadable or None
-        )
-        console.skipped(benchmark.skipped)
-        console.notes(benchmark.notes)
+        benchmark = data.load(specs, console)
         rows = []
         for spec in dict.fromkeys(specs):
             console.say(f"evaluating {spec} on {benchmark.name}")

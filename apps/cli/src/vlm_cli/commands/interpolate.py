@@ -9,6 +9,7 @@ import rich_click
 
 from vlm_cli import options
 from vlm_cli.console import Console
+from vlm_cli.data_choice import DataChoice, data_choice_options
 from vlm_cli.mixing import mixing_options, read_mixing
 from vlm_cli.verdict import show_alphas
 
@@ -23,7 +24,7 @@ EPILOG = options.examples(
 @click.command(cls=rich_click.RichCommand, epilog=EPILOG)
 @click.argument("zero_shot", metavar="ZEROSHOT")
 @click.argument("fine_tuned", metavar="FINETUNED")
-@options.data_options
+@data_choice_options
 @click.option("--alphas", help="Weights of the fine-tuned model, separated by commas.  [default: 0,0.1,...,1]")
 @click.option(
     "--alpha",
@@ -41,10 +42,7 @@ EPILOG = options.examples(
 def command(
     zero_shot: str,
     fine_tuned: str,
-    data: str | None,
-    data_root: Path | None,
-    limit: int | None,
-    skip_unreadable: bool,
+    data: DataChoice,
     alphas: str | None,
     alpha: str,
     save: Path | None,
@@ -73,7 +71,6 @@ def command(
     from vlm_eval.evaluation import choose_alpha, predictions_folder
     from vlm_eval.sweep import Interpolation
     from vlm_finetune.devices import processes
-    from vlm_finetune.finetuning import load_data_of
     from vlm_finetune.run import check_save_folder
     from vlm_models import save_model
     from vlm_models.zero_shot import load_classifier
@@ -81,15 +78,7 @@ def command(
     if save:
         check_save_folder(save, (zero_shot, fine_tuned))
     with processes(device) as state:
-        benchmark = load_data_of(
-            (zero_shot, fine_tuned),
-            name=data,
-            root=data_root and str(data_root),
-            limit=limit,
-            skip_unreadable=skip_unreadable or None,
-        )
-        console.skipped(benchmark.skipped)
-        console.notes(benchmark.notes)
+        benchmark = data.load((zero_shot, fine_tuned), console)
         words = (benchmark.class_names, benchmark.templates)
         ends = (
             load_classifier(zero_shot, *words, str(state.device)),

@@ -8,6 +8,7 @@ import rich_click
 
 from vlm_cli import options
 from vlm_cli.console import Console
+from vlm_cli.data_choice import DataChoice, data_choice_options
 from vlm_cli.verdict import show_scores
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ EPILOG = options.examples(
     help="The soup to recommend and save: models that help on ID validation, all alike, or all with learned shares.",
 )
 @click.option("--per-tensor", is_flag=True, help="Of a learned soup: a share for every tensor, not one for all.")
-@options.data_options
+@data_choice_options
 @click.option("--save", type=click.Path(path_type=Path), help="Write the soup into this folder.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Images at a time.")
 @options.device_option
@@ -41,10 +42,7 @@ def command(
     specs: tuple[str, ...],
     method: str,
     per_tensor: bool,
-    data: str | None,
-    data_root: Path | None,
-    limit: int | None,
-    skip_unreadable: bool,
+    data: DataChoice,
     save: Path | None,
     batch_size: int,
     device: str | None,
@@ -68,7 +66,6 @@ def command(
     from vlm_eval import results
     from vlm_eval.merging.soup import SoupEvaluation
     from vlm_finetune.devices import processes
-    from vlm_finetune.finetuning import load_data_of
     from vlm_finetune.run import check_save_folder
     from vlm_models import save_model
     from vlm_models.zero_shot import load_classifier
@@ -76,11 +73,7 @@ def command(
     if save:
         check_save_folder(save, specs)
     with processes(device) as state:
-        benchmark = load_data_of(
-            specs, name=data, root=data_root and str(data_root), limit=limit, skip_unreadable=skip_unreadable or None
-        )
-        console.skipped(benchmark.skipped)
-        console.notes(benchmark.notes)
+        benchmark = data.load(specs, console)
         evaluation = SoupEvaluation(
             specs,
             lambda spec: load_classifier(spec, benchmark.class_names, benchmark.templates, str(state.device)),
