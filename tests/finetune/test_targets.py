@@ -76,6 +76,13 @@ class TestTheLoss:
         ):
             parse(tables, "own.toml")
 
+    @pytest.mark.parametrize("name", sorted(set(TARGETS) - {"identity"}))
+    @pytest.mark.parametrize("count", [0, 1, 4, 6])
+    def test_there_is_one_label_per_pair(self, name, count):
+        pairs = pair_logits(torch.eye(5), torch.eye(5), 1.0)
+        with pytest.raises(CallError, match=rf"\({count},\) labels do not fit 5 pairs; expected one label per pair"):
+            contrastive_towards(pairs, name, torch.zeros(count, dtype=torch.int64))
+
     def test_an_unknown_name_is_told(self, features):
         *pair, labels = features
         with pytest.raises(CallError, match=r"unknown target 'softly'\. Did you mean 'soft'"):

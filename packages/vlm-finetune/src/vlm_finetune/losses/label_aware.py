@@ -51,12 +51,15 @@ def soft_targets_from_logits(
         labels: (b,) class of every own pair.
         label_smoothing: e in [0, 1]; the target becomes `(1 - e) Q + e / n`, n the number of columns.
 
+    Raises:
+        CallError: if there is not one label per pair.
+
     Example:
         >>> pairs = pair_logits(torch.eye(2), torch.eye(2), 1.0)
         >>> soft_targets_from_logits(pairs, torch.tensor([0, 1]), label_smoothing=1.0)
         tensor(0.8133)
     """
-    targets = _shares(same_class(labels), pairs.logits_per_image.dtype)
+    targets = _shares(_same_class_of(pairs, labels), pairs.logits_per_image.dtype)
     return _mean_of_directions(
         pairs, lambda logits: functional.cross_entropy(logits, targets, label_smoothing=label_smoothing)
     )
@@ -83,11 +86,14 @@ def contrastive_without_collisions(
 def without_collisions_from_logits(pairs: PairLogits, labels: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
     """Return `contrastive_without_collisions` for logits that are already there.
 
+    Raises:
+        CallError: if there is not one label per pair.
+
     Example:
         >>> without_collisions_from_logits(pair_logits(torch.eye(2), torch.eye(2), 1.0), torch.tensor([0, 1]))
         tensor(0.3133)
     """
-    same = same_class(labels)
+    same = _same_class_of(pairs, labels)
     removed = same & ~functional.one_hot(pairs.targets, same.shape[1]).bool()
     return _mean_of_directions(
         pairs, lambda logits: functional.cross_entropy(logits.masked_fill(removed, -torch.inf), pairs.targets)
@@ -121,7 +127,7 @@ def exclusive_from_logits(pairs: PairLogits, labels: Int64[Tensor, " b"]) -> Flo
     """Return `contrastive_exclusive` for logits that are already there.
 
     Raises:
-        CallError: if the batch holds a single pair.
+        CallError: if the batch holds a single pair, or there is not one label per pair.
 
     Example:
         >>> exclusive_from_logits(pair_logits(torch.eye(2), torch.eye(2), 1.0), torch.tensor([0, 1]))
@@ -129,7 +135,7 @@ def exclusive_from_logits(pairs: PairLogits, labels: Int64[Tensor, " b"]) -> Flo
     """
     if pairs.logits_per_image.shape[1] < 2:
         raise CallError("the exclusive contrastive loss compares pairs and got one. Use a batch of at least two pairs.")
-    shares = _shares(same_class(labels), pairs.logits_per_image.dtype)
+    shares = _shares(_same_class_of(pairs, labels), pairs.logits_per_image.dtype)
     return _mean_of_directions(pairs, lambda logits: -(shares * log_odds(logits)).sum(dim=1).mean())
 
 
@@ -159,6 +165,16 @@ def same_class(labels: Int64[Tensor, " b"]) -> Bool[Tensor, "b n"]:
         tensor([ True, False,  True])
     """
     return labels[:, None] == gather_rows(labels)[None, :]
+
+
+def _same_class_of(pairs: PairLogits, labels: Tensor) -> Tensor:
+    """Return `same_class`, unless there is not one label per pair: a single one would be spread over all rows."""
+    rows = len(pairs.logits_per_image)
+    if labels.shape != (rows,):
+        raise CallError(
+            f"{tuple(labels.shape)} labels do not fit {rows} pairs; expected one label per pair, ({rows},)."
+        )
+    return same_class(labels)
 
 
 def _shares(same: Tensor, dtype: torch.dtype) -> Tensor:
