@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from vlm_data.errors import CallError
 from vlm_models.errors import CheckpointError
 from vlm_models.weight_space import differences, fisher_merge, interpolate, uniform_soup
 
@@ -185,3 +186,19 @@ def test_fisher_information_that_does_not_fit_is_refused():
         fisher_merge(w, w, 0.5, {"w": torch.ones(2)}, {})
     with pytest.raises(CheckpointError, match=r"1 misshapen: w has shape \(3,\), expected \(2,\)"):
         fisher_merge(w, w, 0.5, {"w": torch.ones(2)}, {"w": torch.ones(3)})
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("side", [0, 1])
+def test_fisher_information_that_is_no_mean_of_squares_is_refused(value, side):
+    w, fishers = {"w": torch.ones(2), "v": torch.ones(1)}, [{"w": torch.ones(2), "v": torch.ones(1)} for _ in range(2)]
+    fishers[side] = {**fishers[side], "w": torch.tensor([1.0, value])}
+    with pytest.raises(CheckpointError, match="Fisher information of 'w' is negative, infinite or NaN"):
+        fisher_merge(w, w, 0.5, *fishers)
+
+
+@pytest.mark.parametrize("floor", [-1e-8, float("nan"), float("inf")])
+def test_a_floor_that_is_none_is_refused(floor):
+    w = {"w": torch.ones(2)}
+    with pytest.raises(CallError, match="floor of the Fisher information is"):
+        fisher_merge(w, w, 0.5, w, w, floor=floor)

@@ -4,12 +4,13 @@
 Buffers that are not floating point (counters, index tables) cannot be mixed and are taken from the last model.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
-from vlm_data.errors import unknown_name
+from vlm_data.errors import CallError, listing, unknown_name
 from vlm_models.errors import CheckpointError
 from vlm_models.soups import greedy_soup as greedy_soup
 from vlm_models.soups import uniform_soup as uniform_soup
@@ -111,7 +112,9 @@ def fisher_merge(
     of `b`. Alpha 0 and 1 return the end points exactly.
 
     Raises:
-        CheckpointError: if keys or shapes differ, or a tensor has Fisher information in one file only.
+        CheckpointError: if keys or shapes differ, a tensor has Fisher information in one file only, or some of it is
+            negative, infinite or NaN.
+        CallError: if the floor is no number of 0 or more.
 
     Example:
         >>> w0, w1, f = {"w": torch.zeros(1)}, {"w": torch.ones(1)}, {"w": torch.ones(1)}
@@ -119,6 +122,23 @@ def fisher_merge(
         {'w': tensor([0.7500])}
     """
     check_compatible(a, b)
+    if not 0 <= floor < math.inf:
+        raise CallError(
+            f"the floor of the Fisher information is {floor}; expected a number of 0 or more, such as 1e-8."
+        )
+    informed = _informed(b, fisher_a, fisher_b)
+    merged = {name: _mix(a[name], tensor, alpha) for name, tensor in b.items() if name not in informed}
+    for name, tensor in informed.items():
+        weight_a = (1 - alpha) * widened(fisher_a[name], tensor).clamp_min(floor)
+        weight_b = alpha * widened(fisher_b[name], tensor).clamp_min(floor)
+        total = weight_a + weight_b
+        share = torch.where(total > 0, weight_b / total, alpha)
+        merged[name] = torch.lerp(widened(a[name], tensor), widened(tensor, tensor), share).to(tensor.dtype)
+    return {name: merged[name] for name in b}
+
+
+def _informed(b: State, fisher_a: State, fisher_b: State) -> dict[str, Tensor]:
+    """Return the tensors of b that both files know something about, after a look at what they know."""
     lonely = sorted((fisher_a.keys() ^ fisher_b.keys()) & b.keys())
     if lonely:
         raise CheckpointError(
@@ -133,11 +153,10 @@ def fisher_merge(
                 f"Fisher information does not fit the models: {'; '.join(problems)}. "
                 "Expected one value per weight; estimate it with this architecture."
             )
-    merged = {name: _mix(a[name], tensor, alpha) for name, tensor in b.items() if name not in informed}
-    for name, tensor in informed.items():
-        weight_a = (1 - alpha) * widened(fisher_a[name], tensor).clamp_min(floor)
-        weight_b = alpha * widened(fisher_b[name], tensor).clamp_min(floor)
-        total = weight_a + weight_b
-        share = torch.where(total > 0, weight_b / total, alpha)
-        merged[name] = torch.lerp(widened(a[name], tensor), widened(tensor, tensor), share).to(tensor.dtype)
-    return {name: merged[name] for name in b}
+        wrong = [name for name in informed if not ((fisher[name] >= 0) & fisher[name].isfinite()).all()]
+        if wrong:  # NaN would pass for "nothing known", and the merge for a plain one
+            raise CheckpointError(
+                f"Fisher information of {listing(wrong)} is negative, infinite or NaN; expected squares of gradients, "
+                "finite and at least 0. Estimate it again, in fp32 and with a model whose predictions are finite."
+            )
+    return informed
