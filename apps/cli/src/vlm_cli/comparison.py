@@ -42,7 +42,8 @@ def show_robustness(judgement: "Judgement", console: Console) -> None:
     if judgement.fits:
         caption += " effective: points above what baselines of that ID accuracy reach."
     if rows:
-        console.table("robustness, accuracy in %", ["", *heads], rows, caption)
+        together = [1, *[len(heads[1:]) // len(columns)] * len(columns)]
+        console.table("robustness, accuracy in %", ["", *heads], rows, caption, together)
 
 
 def show_calibration(judgement: "Judgement", console: Console) -> None:
@@ -57,13 +58,15 @@ def show_calibration(judgement: "Judgement", console: Console) -> None:
         if one.data != "id":
             cells.append("-" if one.gap is None else f"{100 * one.gap:+.1f}")
         cells.append("-" if one.overconfidence is None else f"{100 * one.overconfidence:+.1f}")
-    heads = ["T"]
+    heads, together = ["T"], [1]
     for key, label in columns.items():
-        heads += [f"{label} ECE", *(["gap"] if key != "id" else []), "over-conf."]
+        group = [f"{label} ECE", *(["gap"] if key != "id" else []), "over-conf."]
+        heads, together = [*heads, *group], [*together, len(group)]
     rows = [[_model(name, alpha), *cells] for (name, alpha), cells in lines.items()]
     caption = "ECE before > after one temperature T fitted on ID validation; gap: ECE minus that on ID data; "
     if rows:
-        console.table("calibration in %", ["", *heads], rows, caption + "over-conf.: mean confidence minus accuracy.")
+        caption += "over-conf.: mean confidence minus accuracy."
+        console.table("calibration in %", ["", *heads], rows, caption, together)
 
 
 def show_differences(judgement: "Judgement", console: Console) -> None:
