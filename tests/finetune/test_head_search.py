@@ -160,6 +160,10 @@ class TestLogisticRegression:
         found = list(search(Config(c_count=2, max_iterations=1), TrainingSettings(), self.data(), Past()))
         assert not any(one.facts["converged"] for one in found)
 
+    def test_the_strengths_go_upwards(self):
+        with pytest.raises(CallError, match="c_low is 10, more than c_high, 1; expected the smallest C"):
+            Config(c_low=10, c_high=1)
+
     def test_a_class_without_images_cannot_be_learnt(self):
         data = self.data()
         other = dataclasses.replace(data, class_names=("a", "b", "c", "the fourth"))

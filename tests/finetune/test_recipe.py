@@ -230,6 +230,13 @@ def test_every_setting_is_described_where_it_is_defined():
             assert f" {field.name}: " in kind.__doc__, f"{kind.__name__}.{field.name}"
 
 
+def test_a_pair_alone_in_its_micro_batch_has_no_negative():
+    tables = {"training": {"batch_size": 4, "accumulation_steps": 4, "negatives": "micro-batch"}}
+    assert "the 4 micro-batches hold one sample each, which has no negative there" in refused(tables)
+    tables["training"]["accumulation_steps"] = 2
+    assert parse(tables).training.negatives == "micro-batch"
+
+
 class TestFiles:
     def test_a_file_that_is_not_there(self, tmp_path):
         with pytest.raises(RecipeError, match=r"cannot read the recipe .*none\.toml.*vlm recipes ls"):

@@ -236,6 +236,11 @@ def parse(tables: Mapping[str, Any], origin: str = "the recipe") -> Recipe:
             f"{origin}: training.accumulation_steps is {parts}; expected a divisor of the batch size {batch_size}. "
             "Change one of them."
         )
+    if recipe.training.negatives == "micro-batch" and batch_size == parts > 1:
+        raise RecipeError(
+            f"{origin}: training.negatives is micro-batch, but the {parts} micro-batches hold one sample each, which "
+            "has no negative there. Expected two samples or more; choose a smaller training.accumulation_steps."
+        )
     if recipe.lora.rank and not getattr(METHODS.load(method), "MOVES_TOWERS", True):
         raise RecipeError(
             f"{origin}: lora.rank is {recipe.lora.rank}, but {method} trains no tower that adapters could stand in "

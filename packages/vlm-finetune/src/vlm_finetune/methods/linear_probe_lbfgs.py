@@ -41,6 +41,14 @@ class Config:
     tolerance: float = within(1e-4, 0, closed="(]")
     feature_norm: float = within(0.0, 0, note=" (0 = mean length)")
 
+    def __post_init__(self) -> None:
+        # Downwards, of equally good C the first would be the largest and not the smallest.
+        if self.c_low > self.c_high:
+            raise CallError(
+                f"c_low is {self.c_low:g}, more than c_high, {self.c_high:g}; expected the smallest C of the search "
+                "and the largest. Change one of them."
+            )
+
 
 def search(config: Config, training: TrainingSettings, data: SearchData, past: Past) -> Iterator[Candidate]:
     """Yield the optimum for every C in increasing order, each started from the one before (the probe of FLYP).
