@@ -122,8 +122,8 @@ def fit_baseline(reference: Float[np.ndarray, " m"], shifted: Float[np.ndarray, 
     if len(x) < FEWEST_BASELINES or np.ptp(x) == 0:
         raise CallError(
             f"a baseline cannot be fitted to {len(x)} models of {len(np.unique(x))} reference accuracies; expected at "
-            f"least {FEWEST_BASELINES} models that differ. Add models without the intervention, such as linear probes "
-            "or runs from random weights."
+            f"least {FEWEST_BASELINES} models that differ. Add models without the intervention, such as runs "
+            "from random weights."
         )
     x, y = logit(x), logit(y)
     slope = float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
