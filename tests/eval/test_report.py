@@ -276,8 +276,7 @@ def test_the_page_is_no_wider_than_the_window(whole_run, tmp_path, width):
 
 
 def test_the_names_of_the_files_are_those_that_runs_write():
-    from vlm_eval import evaluation
-    from vlm_eval.report import run_files
+    from vlm_eval import evaluation, run_files
     from vlm_finetune import run
     from vlm_models import checkpoint
 
