@@ -67,6 +67,8 @@ def test_an_ensemble_says_what_it_is_and_costs(vlm, workplace, elsewhere, space)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("--layers", "head=0.5", "--layers", "head=0.2"), "head has two alphas; expected one for every part"),
+        (("--fisher", "--fisher-floor", "nan"), "the floor of the Fisher information is nan; expected 0 or more"),
         (("--fisher", "--layers", "head=0.5"), "--fisher and --layers are different rules for one mixture"),
         (("--ensemble", "outputs", "--save", "x"), "an ensemble is two models and cannot be saved as one"),
         (("--layers", "head"), "'head' is no part with an alpha; write PART=ALPHA"),

@@ -109,9 +109,10 @@ class TestFisher:
             if name.startswith("encoder.") or merged.head_kind == LINEAR:
                 torch.testing.assert_close(tensor, expected[name], rtol=1e-5, atol=1e-6)
 
-    def test_a_negative_floor_is_refused(self, ends, digits, tmp_path):
-        with pytest.raises(CallError, match="floor of the Fisher information is -1; expected 0 or more"):
-            by_fisher(*ends, digits.train, tmp_path, floor=-1)
+    @pytest.mark.parametrize("floor", [-1, float("nan"), float("inf")])
+    def test_a_floor_that_is_no_information_is_refused(self, ends, digits, tmp_path, floor):
+        with pytest.raises(CallError, match=f"floor of the Fisher information is {floor}; expected 0 or more"):
+            by_fisher(*ends, digits.train, tmp_path, floor=floor)
 
 
 class TestLayers:

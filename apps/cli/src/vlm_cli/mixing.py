@@ -84,9 +84,13 @@ def read_mixing(values: dict[str, Any], saves: bool) -> Mixing:
 
     Raises:
         UsageError: if two rules are asked for, or one model of an ensemble.
-        BadParameter: if a part has no alpha in [0, 1].
+        BadParameter: if a part has no alpha in [0, 1], or two.
     """
-    mixing = Mixing(**{**values, "layers": dict(map(_layer, values["layers"]))})
+    layers = [_layer(text) for text in values["layers"]]
+    twice = sorted({part for part, _ in layers if [name for name, _ in layers].count(part) > 1})
+    if twice:
+        raise click.BadParameter(f"{twice[0]} has two alphas; expected one for every part.", param_hint="--layers")
+    mixing = Mixing(**{**values, "layers": dict(layers)})
     asked = [f"--{name}" for name in ("fisher", "layers", "ensemble") if getattr(mixing, name)]
     if len(asked) > 1:
         raise click.UsageError(f"{' and '.join(asked)} are different rules for one mixture; expected one of them.")

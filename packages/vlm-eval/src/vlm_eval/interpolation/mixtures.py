@@ -1,6 +1,7 @@
 """Rules that make one model of two: plain interpolation, an alpha for every layer, weights by Fisher information."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -99,9 +100,9 @@ def by_fisher(
         progress: told about batches.
 
     Raises:
-        CallError: if there are no images, or `floor` is negative.
+        CallError: if there are no images, or `floor` is negative or not finite.
     """
-    if floor < 0:
+    if not 0 <= floor < math.inf:
         raise CallError(f"the floor of the Fisher information is {floor:g}; expected 0 or more, such as 1e-8.")
     start, end = (
         kept_fisher(model, images, folder, samples=samples, seed=seed, progress=progress).information
