@@ -31,16 +31,18 @@ def save_fisher(fisher: Fisher, path: str | os.PathLike[str]) -> None:
         3
     """
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in fisher.information.items()}
-    write_bytes(path, save(tensors, metadata={"examples": str(fisher.examples), "slow_because": fisher.slow_because}))
+    facts = {"examples": fisher.examples, "slow_because": fisher.slow_because}
+    # one entry: safetensors writes several in an order of its own, and equal files shall be equal bytes
+    write_bytes(path, save(tensors, metadata={"fisher": json.dumps(facts, sort_keys=True)}))
 
 
 def load_fisher(path: str | os.PathLike[str]) -> Fisher | None:
     """Read what `save_fisher` wrote, onto the CPU; None if the file is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
-            facts = file.metadata()
+            facts = json.loads(file.metadata()["fisher"])
             information = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-            return Fisher(information, int(facts["examples"]), facts["slow_because"])
+            return Fisher(information, facts["examples"], facts["slow_because"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
 
