@@ -76,3 +76,22 @@ def role_of(data: str, reference: str | None = None) -> Literal["id", "shift"]:
     if reference is None:
         return "shift" if "/" in data else "id"
     return "id" if data == reference else "shift"
+
+
+def group_of(data: str, role: str) -> str:
+    """Return the group of a data set: empty for ID, `natural` for published shifts, else `unknown`.
+
+    Files of other programs do not tell corruptions apart, and a mean over both kinds is not one of natural shifts.
+
+    Args:
+        data: name as rows call it.
+        role: `id` or `shift`.
+
+    Example:
+        >>> group_of("imagenet", "id"), group_of("imagenet/v2", "shift"), group_of("digits/blur", "shift")
+        ('', 'natural', 'unknown')
+    """
+    if role != "shift":
+        return ""
+    known = {name for name, _ in (*WISE_FT, *CLIP_BENCHMARK)}
+    return "natural" if data in known else "unknown"

@@ -9,7 +9,12 @@ from vlm_eval.rows import Row
 
 ID, MEAN = "id", "mean"
 ALL_SHIFTS = "all"
-GROUP_NAMES = {"natural": "natural shifts", "corruption": "corruptions", ALL_SHIFTS: "all shifts"}
+GROUP_NAMES = {
+    "natural": "natural shifts",
+    "corruption": "corruptions",
+    "unknown": "shifts of unknown kind",
+    ALL_SHIFTS: "all shifts",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from vlm_eval.foreign_names import WISE_FT, group_of, ours
 from vlm_eval.rows import Row
 
 # What that program calls in-distribution when it was not told what it trained on.
@@ -53,7 +54,7 @@ def wise_rows(record: Mapping[str, Any]) -> list[Row]:
             "data": data,
             "split": "test",
             "role": "id" if data == reference else "shift",
-            "group": "" if data == reference else "natural",
+            "group": "" if data == reference else group_of(ours(data, WISE_FT)[0], "shift"),
             "severity": None,
             "n": None,
             "metrics": values,

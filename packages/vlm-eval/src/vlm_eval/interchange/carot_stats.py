@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vlm_data.errors import CallError, VlmError, listing
 from vlm_data.files import write_text
-from vlm_eval.foreign_names import WISE_FT, Place, ours, role_of, theirs
+from vlm_eval.foreign_names import WISE_FT, Place, group_of, ours, role_of, theirs
 from vlm_eval.published_scores import METRICS, run_scores
 from vlm_eval.rows import Row
 from vlm_finetune.run import open_run
@@ -89,7 +89,7 @@ def _rows(line: Mapping[str, str | None], scores: Mapping[str, dict[str, float]]
             "data": data,
             "split": split,
             "role": (role := role_of(data, reference)),
-            "group": "natural" if role == "shift" else "",
+            "group": group_of(data, role),
             "severity": None,
             "n": None,
             "metrics": dict(scores[name]),

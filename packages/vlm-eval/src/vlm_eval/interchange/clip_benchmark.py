@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 from vlm_data.errors import CallError
 from vlm_data.files import write_text
-from vlm_eval.foreign_names import CLIP_BENCHMARK, ours, role_of, theirs
+from vlm_eval.foreign_names import CLIP_BENCHMARK, group_of, ours, role_of, theirs
 from vlm_eval.prediction import file_stem
 from vlm_eval.rows import Row
 
@@ -78,7 +78,7 @@ def row_of(record: Mapping[str, Any], metrics: Mapping[str, Any], where: str) ->
         "data": data,
         "split": own["split"] or split,
         "role": cast(Literal["id", "shift"], role),
-        "group": own["group"] or ("natural" if role == "shift" else ""),
+        "group": own["group"] or group_of(data, role),
         "severity": None,
         "n": None if own["n"] is None else int(own["n"]),
         "metrics": values,

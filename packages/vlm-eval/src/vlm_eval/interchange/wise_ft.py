@@ -8,7 +8,7 @@ from typing import Any
 from vlm_data.errors import CallError
 from vlm_data.files import write_text
 from vlm_eval import results
-from vlm_eval.foreign_names import WISE_FT, ours, role_of, theirs
+from vlm_eval.foreign_names import WISE_FT, group_of, ours, role_of, theirs
 from vlm_eval.rows import Row
 from vlm_eval.wise_results import is_wise_line
 
@@ -42,7 +42,7 @@ def read(path: Path, text: str) -> tuple[list[Row], list[str]]:
         data, split = ours(row["data"], WISE_FT)
         known = (row["data"], "test") != (data, split)
         role = role_of(data) if known else row["role"]
-        group = "natural" if role == "shift" else ""
+        group = group_of(data, role)
         metrics = {_OURS.get(name, name): value for name, value in row["metrics"].items()}
         named.append({**row, "data": data, "split": split, "role": role, "group": group, "metrics": metrics})
     return named, problems
