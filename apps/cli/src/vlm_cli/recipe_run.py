@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 from vlm_cli.console import Console
 
 if TYPE_CHECKING:
+    from vlm_data.benchmark import Benchmark
     from vlm_eval.evaluation import Verdict
     from vlm_finetune import Recipe, Run
+    from vlm_finetune.tracking import Tracking
+    from vlm_models.classifier import Classifier
 
 
 def run_recipe(
@@ -24,12 +27,9 @@ def run_recipe(
     from vlm_eval import results
     from vlm_eval.evaluation import predict_run, read_verdict
     from vlm_eval.report import write_figures, write_report
-    from vlm_eval.tracking import ShiftTracker
-    from vlm_finetune import finetune
     from vlm_finetune.devices import processes
     from vlm_finetune.finetuning import load_data, prepare_run, zero_shot_model
-    from vlm_finetune.run import LOG, find_run
-    from vlm_finetune.run_log import read_log
+    from vlm_finetune.run import find_run
     from vlm_finetune.tracking import open_tracking
 
     with processes(device) as state, contextlib.ExitStack() as opened:
@@ -45,22 +45,7 @@ def run_recipe(
             run = prepare_run(recipe, out, overwrite)  # now: a misspelt name above leaves no directory
             tracking = opened.enter_context(open_tracking(recipe, run.path))
             if not run.is_trained:
-                console.say(f"fine-tuning with {recipe.method} on {state.device}; everything goes to {run.path}")
-                tracker = ShiftTracker(benchmark, zero_shot, recipe.evaluation.track, str(state.device))
-                finetune(
-                    recipe,
-                    out,
-                    benchmark=benchmark,
-                    after_epoch=tracker,
-                    start_facts={"shifts": tracker.start},
-                    tracking=tracking,
-                    progress=console.progress,
-                )
-                for name in sorted(tracker.collapsed):
-                    console.say(f"warning: on {name} more than half of the zero-shot ability was lost during training")
-                for event in read_log(run.path / LOG):
-                    if event["event"] == "warning":
-                        console.say(f"warning: {event['text']}")
+                _train(recipe, run, benchmark, zero_shot, str(state.device), tracking, console)
             predict_run(run, benchmark, zero_shot, progress=console.progress)
         if not state.is_main_process:
             return None
@@ -74,3 +59,36 @@ def run_recipe(
                 tracking.scores(verdict.compared())
             run.mark_done()
     return run, verdict
+
+
+def _train(
+    recipe: "Recipe",
+    run: "Run",
+    benchmark: "Benchmark",
+    zero_shot: "Classifier",
+    device: str,
+    tracking: "Tracking",
+    console: Console,
+) -> None:
+    """Train, classify some shifted images after every epoch, and tell what went wrong on the way."""
+    from vlm_eval.tracking import ShiftTracker
+    from vlm_finetune import finetune
+    from vlm_finetune.run import LOG
+    from vlm_finetune.run_log import read_log
+
+    console.say(f"fine-tuning with {recipe.method} on {device}; everything goes to {run.path}")
+    tracker = ShiftTracker(benchmark, zero_shot, recipe.evaluation.track, device)
+    finetune(
+        recipe,
+        run.path,
+        benchmark=benchmark,
+        after_epoch=tracker,
+        start_facts={"shifts": tracker.start},
+        tracking=tracking,
+        progress=console.progress,
+    )
+    for name in sorted(tracker.collapsed):
+        console.say(f"warning: on {name} more than half of the zero-shot ability was lost during training")
+    for event in read_log(run.path / LOG):
+        if event["event"] == "warning":
+            console.say(f"warning: {event['text']}")

@@ -1,6 +1,7 @@
 """The geometry of a model's image features on some images."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ _SINGULAR = (
     "condition and inv_sigma_min: a column of the features is a combination of others, up to their rounding; so it is, "
     "whatever training does, where a layer norm is followed by a projection onto as many columns"
 )
+_NO_MAPS = "projections: the towers do not end in linear maps"
 _BLOCK = 10_000
 """Rows that are widened to float64 at a time."""
 
@@ -60,14 +62,9 @@ def diagnose_features(
     # A rounding of features by eps moves a singular value of the standardised matrix by about eps sqrt(d), and sigma
     # is its square.
     is_singular = spectrum.sigma_min <= columns * float(np.finfo(features.dtype).eps) ** 2
-    reasons = [_SINGULAR] if is_singular else []
-    try:
-        visual, text = (part.detach().double().cpu().numpy() for part in encoder.projections())
-        projections = projection_spectrum(visual, text)
-    except CallError:
-        projections = None
-        reasons.append("projections: the towers do not end in linear maps")
-    found = FeatureDiagnostics(
+    projections = _projection_facts(encoder)
+    reasons = ([_SINGULAR] if is_singular else []) + ([] if projections else [_NO_MAPS])
+    return FeatureDiagnostics(
         model=model,
         features=RAW if raw else UNIT,
         data=dataset.name,
@@ -84,17 +81,24 @@ def diagnose_features(
         inv_tail_mean=None if columns <= len(spectrum.tail) else 1 / float(spectrum.tail.mean()),
         feature_spectrum_tail=tuple(spectrum.tail.tolist()),
         undefined=tuple(reasons),
+        **projections,
     )
-    if projections is None:
-        return found
-    return dataclasses.replace(
-        found,
-        proj_ortho_residual=projections.orthogonality_residual,
-        proj_ortho_residual_per_sqrt_d=projections.orthogonality_residual / np.sqrt(features.shape[1]).item(),
-        proj_sigma_min=projections.sigma_min,
-        proj_sigma_max=projections.sigma_max,
-        cross_fnorm=projections.cross_norm,
-    )
+
+
+def _projection_facts(encoder: DualEncoder) -> dict[str, float]:
+    """Return what there is to say about the last linear maps of the towers; nothing if they do not end in such."""
+    try:
+        visual, text = (part.detach().double().cpu().numpy() for part in encoder.projections())
+    except CallError:
+        return {}
+    found = projection_spectrum(visual, text)
+    return {
+        "proj_ortho_residual": found.orthogonality_residual,
+        "proj_ortho_residual_per_sqrt_d": found.orthogonality_residual / math.sqrt(visual.shape[1]),
+        "proj_sigma_min": found.sigma_min,
+        "proj_sigma_max": found.sigma_max,
+        "cross_fnorm": found.cross_norm,
+    }
 
 
 def kept_or_diagnosed(
