@@ -63,6 +63,11 @@ def test_a_metric_that_is_not_there(vlm, workplace, tmp_path):
     assert answer.code == 2 and "acuracy" in answer.paragraph and not (tmp_path / "f").exists()
 
 
+def test_axes_of_no_figure_are_told(vlm, workplace):
+    answer = vlm("compare", "runs/digits-tiny-full-seed0", "--scale", "log")
+    assert answer.code == 2 and "--figures FOLDER" in answer.err
+
+
 def test_runs_of_one_kind_are_told(vlm, workplace, tmp_path):
     shutil.copytree("runs/digits-tiny-full-seed0", tmp_path / "copy")
     answer = vlm("compare", "runs/digits-tiny-full-seed0", tmp_path / "copy")

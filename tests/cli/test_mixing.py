@@ -77,6 +77,7 @@ def test_an_ensemble_says_what_it_is_and_costs(vlm, workplace, elsewhere, space)
         (("--layers", "encoder.klip=0.5"), "unknown part of the model 'encoder.klip'. Did you mean 'encoder.clip'?"),
         (("--fisher", "--fisher-floor", "-1"), "--fisher-floor"),
         (("--fisher", "--fisher-samples", "0"), "--fisher-samples"),
+        (("--fisher-samples", "8"), "--fisher-samples and --fisher-floor belong to --fisher"),
     ],
 )
 def test_what_makes_no_mixture_is_refused(vlm, workplace, elsewhere, words, said):

@@ -17,12 +17,8 @@ if TYPE_CHECKING:
 
 mixing_options = options.several(
     click.option("--fisher", is_flag=True, help="Weigh every weight by its Fisher information on training images."),
-    click.option(
-        "--fisher-samples", type=click.IntRange(min=1), default=512, show_default=True, help="Images to estimate it on."
-    ),
-    click.option(
-        "--fisher-floor", type=click.FloatRange(min=0), default=1e-8, show_default=True, help="Smallest information."
-    ),
+    click.option("--fisher-samples", type=click.IntRange(min=1), help="Images to estimate it on.  [default: 512]"),
+    click.option("--fisher-floor", type=click.FloatRange(min=0), help="Smallest information.  [default: 1e-8]"),
     click.option(
         "--layers",
         multiple=True,
@@ -43,8 +39,8 @@ class Mixing:
     """A checked choice of the flags above; without any of them weights are interpolated plainly."""
 
     fisher: bool
-    fisher_samples: int
-    fisher_floor: float
+    fisher_samples: int | None
+    fisher_floor: float | None
     layers: dict[str, float]
     ensemble: str | None
 
@@ -59,6 +55,7 @@ class Mixing:
         if not self.fisher:
             return PLAIN
         numbers: dict[str, Any] = {"samples": self.fisher_samples, "floor": self.fisher_floor}
+        numbers = {name: value for name, value in numbers.items() if value is not None}
         return by_fisher(*ends, benchmark.train, folder, progress=console.progress, **numbers)
 
     def evaluate(
@@ -94,6 +91,10 @@ def read_mixing(values: dict[str, Any], saves: bool) -> Mixing:
     asked = [f"--{name}" for name in ("fisher", "layers", "ensemble") if getattr(mixing, name)]
     if len(asked) > 1:
         raise click.UsageError(f"{' and '.join(asked)} are different rules for one mixture; expected one of them.")
+    if not mixing.fisher and (mixing.fisher_samples, mixing.fisher_floor) != (None, None):
+        raise click.UsageError(
+            "--fisher-samples and --fisher-floor belong to --fisher; give it, too, or leave them out."
+        )
     if mixing.ensemble and saves:
         raise click.UsageError(
             "an ensemble is two models and cannot be saved as one; leave out --save, or mix weights without --ensemble."

@@ -64,6 +64,8 @@ def command(
     from vlm_eval.comparing.judgement import judge
     from vlm_eval.comparing.paired import group_runs
 
+    if not figures and (scale or metric != "accuracy"):
+        raise click.UsageError("--metric and --scale are about the axes of figures; give --figures FOLDER, too.")
     if len(group_runs(runs)) < 2 and not figures and not baselines_file:
         raise click.UsageError(
             f"the {len(runs)} runs differ in nothing but their seeds; expected at least two kinds, such as two "
