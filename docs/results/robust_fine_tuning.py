@@ -118,9 +118,10 @@ def soups(runs: Path) -> str:
         specs = [f"run:{path}" for path in sorted((runs / "soup-grid").glob(f"*-seed{seed}"))]
         soup = json.loads(vlm("soup", *specs, "--out", str(runs / "soups"), "--json"))
         sizes.append(len(soup["ingredients"]))
-        for line in score_table(soup["rows"]).lines:
+        table = score_table(soup["rows"])
+        labels = {column.key: column.label for column in table.columns}
+        for line in table.lines:
             name = line.model if line.model.startswith("soup-") else "best single model on ID validation"
-            labels = {column.key: column.label for column in score_table(soup["rows"]).columns}
             for key, cell in line.cells.items():
                 for metric in ("accuracy", "ece"):
                     found.setdefault(name, {}).setdefault(f"{labels[key]} {metric}", []).append(cell[metric].value)

@@ -123,7 +123,8 @@ class TestRobustness:
 
 class TestJudgement:
     def test_the_table_has_every_alpha_and_every_shift(self, runs, baselines):
-        found = judge([runs / name for name in ("full0", "full1", "flyp")], 0.5, baselines, every_alpha=True)
+        groups = group_runs([runs / name for name in ("full0", "full1", "flyp")], 0.5)
+        found = judge(groups, baselines, every_alpha=True)
         lines = list(csv.DictReader(io.StringIO(found.table())))
         assert len(lines) == 2 * 5 * 7 and {line["name"] for line in lines} == {"full", "flyp"}
         line = next(x for x in lines if x["name"] == "flyp" and x["alpha"] == "0.5" and x["data"] == "made/blur")
@@ -135,10 +136,10 @@ class TestJudgement:
 
     def test_same_files_same_document(self, runs):
         names = [runs / name for name in ("full0", "flyp")]
-        assert judge(names).document() == judge(names).document()
+        assert judge(group_runs(names)).document() == judge(group_runs(names)).document()
 
     def test_short_tables_show_zero_shot_once(self, runs):
-        found = judge([runs / name for name in ("full0", "flyp")])
+        found = judge(group_runs([runs / name for name in ("full0", "flyp")]))
         assert [(s.name, s.alpha) for s in found.short_standings() if s.data == "mean/all"] == [
             ("full", 0.0), ("full", 0.5), ("full", 1.0), ("flyp", 0.5), ("flyp", 1.0),
         ]  # fmt: skip

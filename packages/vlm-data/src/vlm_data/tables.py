@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32, Float64, Int64
 
+from vlm_data.dataset import UNLABELLED
 from vlm_data.errors import VlmDataError
 from vlm_data.files import replacing
 
@@ -25,7 +26,7 @@ class Predictions:
 
     Attributes:
         ids: n sample ids.
-        labels: (n,) index of the true class, -1 where unknown.
+        labels: (n,) index of the true class, `UNLABELLED` where unknown.
         logits: (n, c) float32, the scores before the softmax.
         meta: strings that say where the table comes from: model, data, split, alpha, hashes of class names,
             templates, preprocessing and weights.
@@ -76,6 +77,11 @@ class Predictions:
     def confidences(self) -> Float64[np.ndarray, " n"]:
         """Largest probability of each sample."""
         return self.probabilities.max(axis=1)
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """(n,) bool: is the true class known."""
+        return self.labels != UNLABELLED
 
     @property
     def correct(self) -> np.ndarray:

@@ -39,7 +39,7 @@ class Rescaled:
 
 def fitted_temperature(validation: Predictions) -> float | None:
     """Return the temperature fitted on the labelled samples of a validation table, or None if there are none."""
-    labelled = validation.labels >= 0
+    labelled = validation.labelled
     return fit_temperature(validation.logits[labelled], validation.labels[labelled]) if labelled.any() else None
 
 
@@ -85,7 +85,7 @@ def rescaled(predictions: Predictions, temperature: float) -> Rescaled:
         >>> round(result.ece_before, 3), round(result.ece_after, 6)
         (0.131, 0.0)
     """
-    labelled = predictions.labels >= 0
+    labelled = predictions.labelled
     labels, before = predictions.labels[labelled], predictions.logits[labelled]
     after = apply_temperature(before, temperature)
     return Rescaled(

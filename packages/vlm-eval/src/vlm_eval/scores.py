@@ -199,7 +199,7 @@ def _score(
     predictions: Predictions, run: str | Path | None, method: str | None, scoring: Scoring
 ) -> tuple[Row, Outcomes]:
     name = predictions.meta.get("data", "") or "the table"
-    labelled = predictions.labels >= 0
+    labelled = predictions.labelled
     if not labelled.any():
         raise VlmDataError(
             f"no sample of {name} has a label ({len(predictions)} samples). Expected at least one labelled sample to "
@@ -245,7 +245,7 @@ def _asked_for(predictions: Predictions, arrays: Mapping[str, object]) -> dict[s
 
 def _labelled_groups(predictions: Predictions) -> dict[str, Sequence[str]]:
     """Return the groups of the labelled samples, by attribute."""
-    rows = np.flatnonzero(predictions.labels >= 0)
+    rows = np.flatnonzero(predictions.labelled)
     return {attribute: [values[row] for row in rows] for attribute, values in predictions.groups.items()}
 
 

@@ -66,13 +66,14 @@ def command(
 
     if not figures and (scale or metric != "accuracy"):
         raise click.UsageError("--metric and --scale are about the axes of figures; give --figures FOLDER, too.")
-    if len(group_runs(runs)) < 2 and not figures and not baselines_file:
+    groups = group_runs(runs, alpha)
+    if len(groups) < 2 and not figures and not baselines_file:
         raise click.UsageError(
             f"the {len(runs)} runs differ in nothing but their seeds; expected at least two kinds, such as two "
             "methods, or --figures or --baselines."
         )
     baselines = read_baselines(baselines_file) if baselines_file else None
-    judgement = judge(runs, alpha, baselines, every_alpha=figures is not None)
+    judgement = judge(groups, baselines, every_alpha=figures is not None)
     written = _write(figures, judgement, baselines, metric, scale) if figures else []
     console.document(judgement.document() | {"figures": [str(path) for path in written]})
     for name, tests in judgement.tests.items():

@@ -66,7 +66,7 @@ def outcomes(predictions: Predictions) -> Outcomes:
         >>> outcomes(table).ids, outcomes(table).correct.tolist()
         (('a',), [True])
     """
-    labelled = np.flatnonzero(predictions.labels >= 0)
+    labelled = np.flatnonzero(predictions.labelled)
     logits = predictions.logits[labelled]
     confidences = softmax(logits).max(axis=1)
     ids = tuple(predictions.ids[row] for row in labelled)

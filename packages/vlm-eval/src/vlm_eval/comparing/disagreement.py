@@ -60,7 +60,7 @@ def disagreement(zero_shot: Predictions, fine_tuned: Predictions, interpolated: 
             f"the tables of {zero_shot.meta.get('data', '?')} hold different images; expected one data set for all "
             "models. Give the `vlm finetune` command again, which computes what does not fit."
         )
-    labelled = zero_shot.labels >= 0
+    labelled = zero_shot.labelled
     labels = zero_shot.labels[labelled]
     start, end, mixed = (one.logits[labelled] for one in tables)
     right, right_mixed = (one.argmax(axis=1) == labels for one in (end, mixed))
@@ -93,7 +93,7 @@ def disagreements(
     """
     found: dict[str, list[Disagreement]] = {}
     for tables in _of_one_data_set(zero_shot, fine_tuned, interpolated):
-        if (tables[0].labels >= 0).any():
+        if tables[0].labelled.any():
             found.setdefault(column_key(tables[0]), []).append(disagreement(*tables))
     means = [dataclasses.replace(mean_disagreement(parts), data=data) for data, parts in found.items()]
     return sorted(means, key=lambda one: _GROUPS.index(one.group) if one.group in _GROUPS else 3)

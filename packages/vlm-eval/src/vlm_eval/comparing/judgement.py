@@ -1,14 +1,13 @@
 """Everything `vlm compare` says about runs: paired tests, robustness, calibration, and how answers differ."""
 
 import dataclasses
-import os
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Container, Sequence
+from typing import Any, TypeVar
 
 from vlm_data.errors import CallError
 from vlm_eval.comparing.baselines import Baselines
 from vlm_eval.comparing.disagreement import MEAN_LABELS, Disagreement, disagreements, mean_over_runs, with_means
-from vlm_eval.comparing.paired import PairedTest, RunGroup, compare_groups, group_runs
+from vlm_eval.comparing.paired import PairedTest, RunGroup, compare_groups
 from vlm_eval.comparing.scored_groups import ScoredGroup, mixed_alpha, score_group_of_runs
 from vlm_eval.comparing.standing import Standing, baseline_fits, standings, standings_csv
 from vlm_eval.metrics.robustness import BaselineFit
@@ -47,6 +46,9 @@ class Calibration:
     nll_rescaled: float | None
 
 
+_Scored = TypeVar("_Scored", Standing, Calibration)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Judgement:
     """What the files of runs say about them.
@@ -82,23 +84,11 @@ class Judgement:
 
     def short_standings(self) -> list[Standing]:
         """Return the standings that a short table shows: marked alphas on means, zero-shot once."""
-        keys, first = self._short_keys(), self.groups[0].name
-        marked = {group.name: group.marked for group in self.scored}
-        return [
-            one
-            for one in self.standings
-            if one.data in keys and one.alpha in marked[one.name] and (one.alpha > 0 or one.name == first)
-        ]
+        return self._shortened(self.standings, self._short_keys())
 
     def short_calibrations(self) -> list[Calibration]:
         """Return the same of calibration, and on ID data."""
-        keys, first = {*self._short_keys(), ID}, self.groups[0].name
-        marked = {group.name: group.marked for group in self.scored}
-        return [
-            one
-            for one in self.calibrations
-            if one.data in keys and one.alpha in marked[one.name] and (one.alpha > 0 or one.name == first)
-        ]
+        return self._shortened(self.calibrations, {*self._short_keys(), ID})
 
     def short_differences(self) -> dict[str, list[Disagreement]]:
         """Return the measures on ID data and on means; on everything where there are no means."""
@@ -111,6 +101,15 @@ class Judgement:
     def mixed_alphas(self) -> set[float]:
         """Return the weights of the interpolated models, one unless recipes differ."""
         return {mixed_alpha(group) for group in self.groups}
+
+    def _shortened(self, lines: Sequence[_Scored], keys: Container[str]) -> list[_Scored]:
+        marked = {group.name: group.marked for group in self.scored}
+        first = self.groups[0].name
+        return [
+            one
+            for one in lines
+            if one.data in keys and one.alpha in marked[one.name] and (one.alpha > 0 or one.name == first)
+        ]
 
     def _short_keys(self) -> set[str]:
         columns = [column for column in self.scored[0].columns if column.group != ID]
@@ -137,8 +136,7 @@ _CALIBRATION = tuple(field.name for field in dataclasses.fields(Calibration)[3:]
 
 
 def judge(
-    folders: Iterable[str | os.PathLike[str]],
-    alpha: float = 1.0,
+    groups: Sequence[RunGroup],
     baselines: Baselines | None = None,
     *,
     every_alpha: bool = False,
@@ -146,17 +144,14 @@ def judge(
     """Compare runs, from their files and from nothing else.
 
     Args:
-        folders: run directories; those that differ in nothing but their seed are one group, others are tested against
-            the group of the first.
-        alpha: weight of the fine-tuned model whose predictions are tested.
+        groups: see `group_runs`; the others are tested against the first, at their alpha.
         baselines: for effective robustness.
-        every_alpha: judge all alphas; otherwise 0, 1, `alpha` and that of the recipe.
+        every_alpha: judge all alphas; otherwise 0, 1, that of the groups and that of the recipe.
 
     Raises:
         CallError: if runs do not compare, or baselines do not fit them.
         VlmError: if a file of a run is damaged.
     """
-    groups = group_runs(folders, alpha)
     tests = {other.name: compare_groups(groups[0], other) for other in groups[1:]}
     scored = [score_group_of_runs(group, every_alpha) for group in groups]
     columns = {column.key for column in scored[0].columns}

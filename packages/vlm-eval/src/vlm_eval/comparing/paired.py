@@ -93,13 +93,18 @@ class RunGroup:
         for run in self.runs:
             tables = list(run.tables(self.alpha))
             if not tables:
-                raise CallError(
-                    f"{run.path} has no predictions at alpha {self.alpha:g}; expected one of the alphas of its recipe. "
-                    "Give the `vlm finetune` command again, or another --alpha."
-                )
+                raise missing_alpha(run, self.alpha)
             for table in tables:
                 found.setdefault(table.meta["data"], []).append(table)
         return {data: tables for data, tables in found.items() if len(tables) == len(self.runs)}
+
+
+def missing_alpha(run: RunFiles, alpha: float) -> CallError:
+    """Return the error that says that a run has no predictions at an alpha."""
+    return CallError(
+        f"{run.path} has no predictions at alpha {alpha:g}; expected one of the alphas of its recipe. "
+        "Give the `vlm finetune` command again, or another --alpha."
+    )
 
 
 def group_runs(folders: Iterable[str | os.PathLike[str]], alpha: float = 1.0) -> list[RunGroup]:

@@ -11,7 +11,7 @@ from jaxtyping import Float64
 from vlm_data.errors import CallError, VlmDataError
 from vlm_data.tables import Predictions
 from vlm_eval.comparing.changes import GroupBootstrap, group_bootstrap, mean_bootstrap, outcomes
-from vlm_eval.comparing.paired import RunGroup, over_seeds
+from vlm_eval.comparing.paired import RunGroup, missing_alpha, over_seeds
 from vlm_eval.intervals import Outcomes, clopper_pearson
 from vlm_eval.rescaling import fitted_temperatures
 from vlm_eval.run_files import RunFiles, column_key
@@ -134,10 +134,7 @@ def score_group_of_runs(group: RunGroup, every_alpha: bool = True) -> ScoredGrou
     scored = [_scored(run, wanted, every_alpha) for run in group.runs]
     for (table, _), run in zip(scored, group.runs, strict=True):
         if group.alpha not in {line.alpha for line in table.lines}:
-            raise CallError(
-                f"{run.path} has no predictions at alpha {group.alpha:g}; expected one of the alphas of its recipe. "
-                "Give the `vlm finetune` command again, or another --alpha."
-            )
+            raise missing_alpha(run, group.alpha)
         if table.columns != scored[0][0].columns:
             raise CallError(
                 f"{run.path} and {group.runs[0].path} differ in nothing but their seed, yet were evaluated on "
@@ -164,7 +161,7 @@ def _scored(run: RunFiles, marked: Sequence[float], every_alpha: bool) -> tuple[
     def noted(tables: Iterable[Predictions]) -> Iterable[Predictions]:
         for table in tables:
             alpha = round(float(table.meta.get("alpha") or 0), 6)
-            if table.meta.get("split") != "test" or not (table.labels >= 0).any():
+            if table.meta.get("split") != "test" or not table.labelled.any():
                 continue
             if alpha in marked:
                 found.setdefault((alpha, column_key(table)), []).append(outcomes(table))

@@ -149,7 +149,7 @@ def read_quantities(run: str | os.PathLike[str], raw: bool = False) -> RunQuanti
     files = read_run(run)
     spectra = read_diagnostics(files.path / SPECTRA[RAW if raw else UNIT])
     spectrum = next((found for found in spectra if found.model == FINE_TUNED), None)
-    tables = [table for table in files.tables(1.0) if (table.labels >= 0).any()]
+    tables = [table for table in files.tables(1.0) if table.labelled.any()]
     table = score_table(score_tables(tables, run=files.path, scoring=_QUICK))
     if spectrum is None or not table.lines or not table.groups:
         return None

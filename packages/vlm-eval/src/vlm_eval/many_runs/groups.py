@@ -111,7 +111,7 @@ def _scored(group: SweepGroup) -> SweepGroup:
 
 def _findings(run: Path) -> Findings:
     files = read_run(run)
-    rows = score_tables((table for table in files.tables() if (table.labels >= 0).any()), run=run, scoring=_QUICK)
+    rows = score_tables((table for table in files.tables() if table.labelled.any()), run=run, scoring=_QUICK)
     if not rows:
         raise VlmDataError(
             f"{run} is finished and has no scored predictions; expected tables in its folder `predictions`. Remove "

@@ -195,4 +195,4 @@ def labelled_accuracy(table: Predictions) -> float:
         >>> labelled_accuracy(Predictions(("a", "b"), np.array([0, -1]), logits))
         1.0
     """
-    return float(table.correct[table.labels != UNLABELLED].mean())
+    return float(table.correct[table.labelled].mean())

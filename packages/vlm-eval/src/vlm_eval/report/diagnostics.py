@@ -38,7 +38,7 @@ def diagnose(predictions: Predictions, temperature: float | None) -> Diagnostics
     Raises:
         VlmDataError: if there is no labelled sample.
     """
-    labelled = predictions.labels >= 0
+    labelled = predictions.labelled
     probabilities = softmax(predictions.logits[labelled])
     return Diagnostics(
         outcomes(predictions),

@@ -38,7 +38,7 @@ class Findings:
         if self.known_rows is not None:
             return sorted(self.known_rows, key=_order)
         method = self.files.recipe.get("method", {}).get("name")
-        labelled = (table for table in self.files.tables() if (table.labels >= 0).any())
+        labelled = (table for table in self.files.tables() if table.labelled.any())
         scoring = Scoring(temperatures=fitted_temperatures(self.files.validation()))
         return sorted(score_tables(labelled, run=self.files.path, method=method, scoring=scoring), key=_order)
 
@@ -137,7 +137,7 @@ class Findings:
         found: dict[str, dict[str, list[Diagnostics]]] = {}
         for model, alpha in self._models.items():
             for table in self.files.tables(alpha):
-                if (table.labels >= 0).any():
+                if table.labelled.any():
                     parts = found.setdefault(model, {}).setdefault(column_key(table), [])
                     parts.append(diagnose(table, self.temperatures.get(model)))
         return found
