@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
+from vlm_data.table_facts import table_name
 from vlm_data.tables import Predictions
 from vlm_data.text import list_hash
-from vlm_eval.sweep import table_name
 from vlm_finetune.recipe import parse
 
 NATURAL = {"invert": (1.6, 0.7), "colour": (1.9, 2.1), "canvas": (1.3, 0.9)}

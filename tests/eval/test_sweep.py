@@ -13,9 +13,10 @@ from vlm_data import load_benchmark
 from vlm_data.benchmark import EvaluationSet
 from vlm_data.dataset import ArrayDataset
 from vlm_data.errors import CallError
+from vlm_data.table_facts import table_name
 from vlm_data.tables import Predictions
 from vlm_eval import predict
-from vlm_eval.sweep import Interpolation, evaluate_interpolations, table_name
+from vlm_eval.sweep import Interpolation, evaluate_interpolations
 from vlm_models import load_encoder
 from vlm_models.checkpoint import weights_hash
 from vlm_models.classifier import LINEAR, ZERO_SHOT

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlm_models import load_encoder, load_model, save_model
-from vlm_models.checkpoint import load_state, read_manifest, read_weights, weights_hash, write_weights
+from vlm_models.checkpoint import load_state, model_facts, read_manifest, read_weights, weights_hash, write_weights
 from vlm_models.classifier import LINEAR, ZERO_SHOT, Classifier, LinearHead
 from vlm_models.errors import CheckpointError
 from vlm_models.weight_space import State
@@ -231,3 +232,33 @@ def test_all_types_and_shapes_are_hashed_and_stored(tmp_path):
     found = read_weights(tmp_path / "w.safetensors")
     assert_same_weights(state, found)
     assert weights_hash(found) == weights_hash(state)
+
+
+def test_every_change_of_a_model_changes_its_facts(tiny):
+    model = with_head(tiny)
+
+    def with_(**changes):
+        return Classifier(
+            changes.get("encoder", model.encoder),
+            changes.get("head", model.head),
+            changes.get("kind", model.head_kind),
+            changes.get("names", model.class_names),
+            changes.get("templates", model.templates),
+        )
+
+    other = load_encoder("tiny")
+    with torch.no_grad():
+        other.clip.logit_scale += 1e-3
+    squashed = load_encoder("tiny")
+    squashed.preprocess = dataclasses.replace(squashed.preprocess, resize="squash")
+    variants = [
+        model,
+        with_(encoder=other),
+        with_(encoder=squashed),
+        with_(head=LinearHead(model.head.weight * 1.001), kind=LINEAR),
+        with_(names=model.class_names[::-1]),
+        with_(templates=model.templates[:1]),
+    ]
+    facts = {tuple(sorted(model_facts(variant).items())) for variant in variants}
+    assert len(facts) == len(variants)
+    assert model_facts(with_()) == model_facts(model)

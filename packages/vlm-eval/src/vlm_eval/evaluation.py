@@ -7,10 +7,11 @@ from pathlib import Path
 from vlm_data.benchmark import Benchmark, EvaluationSet
 from vlm_data.dataset import UNLABELLED
 from vlm_data.progress import Progress, silent
+from vlm_data.table_facts import file_stem
 from vlm_data.tables import Predictions
 from vlm_eval.alpha_choice import choose_alpha as choose_alpha
 from vlm_eval.interpolation.mixtures import PLAIN, Mixture
-from vlm_eval.prediction import file_stem, predict_sets
+from vlm_eval.prediction import predict_sets
 from vlm_eval.rescaling import ModelKey, fitted_temperatures
 from vlm_eval.rows import Row
 from vlm_eval.scores import Scoring, score_tables

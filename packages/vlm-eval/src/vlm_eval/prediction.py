@@ -5,16 +5,15 @@ from pathlib import Path
 
 from vlm_data.benchmark import ClassSources, EvaluationSet
 from vlm_data.dataset import ImageDataset
-from vlm_data.errors import CallError, VlmDataError
 from vlm_data.files import text_hash
 from vlm_data.progress import Progress, silent
+from vlm_data.table_facts import load_matching, set_facts, table_name
 from vlm_data.tables import Predictions
-from vlm_data.text import list_hash
-from vlm_eval.projection import class_facts, project
-from vlm_models.checkpoint import weights_hash
-from vlm_models.classifier import Classifier
+from vlm_eval.projection import project
+from vlm_models.checkpoint import model_facts
+from vlm_models.classifier import Classifier, require_head
 from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
-from vlm_models.interface import DualEncoder, evaluating
+from vlm_models.interface import evaluating
 
 
 def predict(
@@ -87,8 +86,8 @@ def predict_sets(
     tables = []
     for evaluation in sets:
         meta = {**facts, **set_facts(evaluation)}
-        path = out / f"{file_stem(evaluation.data)}.{evaluation.dataset.split}.parquet" if out else None
-        table = load_matching(path, meta)
+        path = out / table_name(meta) if out else None
+        table = load_matching(Predictions, path, meta)
         if table is None:
             table = predict(
                 model,
@@ -102,67 +101,6 @@ def predict_sets(
                 table.save(path)
         tables.append(table)
     return tables
-
-
-def require_head(model: object) -> None:
-    """Raise unless a model says which class an image shows: towers alone, as `load_model` gives them, do not.
-
-    Raises:
-        CallError: tells how to make a classifier of them.
-    """
-    if isinstance(model, DualEncoder):
-        raise CallError(
-            f"{model.spec} has no head, so it knows no classes; expected a classifier. Write "
-            "vlm_models.zero_shot.zero_shot_classifier(model, benchmark.class_names, benchmark.templates)."
-        )
-
-
-def load_matching(path: Path | None, facts: Mapping[str, str]) -> Predictions | None:
-    """Return the table at `path` if it is whole and says that the same model saw the same data, else None."""
-    if path is None or not path.exists():
-        return None
-    try:
-        table = Predictions.load(path)
-    except VlmDataError:
-        return None  # damaged: it is computed and written again
-    return table if dict(table.meta) == dict(facts) else None
-
-
-def file_stem(data: str) -> str:
-    """Return the name of a data set as part of a file name.
-
-    Example:
-        >>> file_stem("digits/noise-3"), file_stem("folder:my pets")
-        ('digits-noise-3', 'folder-my-pets')
-    """
-    return "".join(c if c.isalnum() or c in "._" else "-" for c in data).strip("-")
-
-
-def model_facts(model: Classifier) -> dict[str, str]:
-    """Return the hashes that identify a classifier: class names, prompts, preprocessing and weights."""
-    return {
-        "model": model.encoder.spec,
-        "class_names_hash": list_hash(model.class_names),
-        "templates_hash": list_hash(model.templates),
-        "preprocess_hash": model.encoder.preprocess.hash,
-        "weights_hash": weights_hash(model.state_dict()),
-    }
-
-
-def set_facts(evaluation: EvaluationSet) -> dict[str, str]:
-    """Return what a table keeps about the data set it was computed on."""
-    quoted = {"metrics": " ".join(evaluation.metrics)} if evaluation.metrics else {}
-    return {
-        "data": evaluation.data,
-        "split": evaluation.dataset.split,
-        "role": evaluation.role,
-        "shift": evaluation.shift,
-        "group": evaluation.group,
-        "severity": str(evaluation.severity),
-        "data_hash": evaluation.dataset.fingerprint,
-        **class_facts(evaluation.classes),
-        **quoted,
-    }
 
 
 def mixture_hash(

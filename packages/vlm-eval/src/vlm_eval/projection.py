@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64, Int, Int64
 
 from vlm_data.benchmark import ClassSources
 from vlm_data.errors import CallError, unknown_name
-from vlm_data.files import text_hash
+from vlm_data.table_facts import class_facts
 from vlm_data.tables import Predictions
 
 Merge = Literal["max", "mean", "median", "sum"]
@@ -137,16 +137,6 @@ def project(logits: Float[np.ndarray, "n c"], classes: ClassSources) -> Float[np
         (array([[0., 1., 2.]]), array([[2., 1.]]))
     """
     return merge_classes(logits, classes) if classes else logits
-
-
-def class_facts(classes: ClassSources) -> dict[str, str]:
-    """Return what a table keeps about classes of its own: their hash, nothing where it has none.
-
-    Example:
-        >>> class_facts(()), list(class_facts(((0,), (1, 2))))
-        ({}, ['classes_hash'])
-    """
-    return {"classes_hash": text_hash(*map(repr, classes))} if classes else {}
 
 
 def matched_reference(predictions: Predictions, classes: ClassSources) -> Predictions:

@@ -10,13 +10,15 @@ from torch import Tensor, nn
 
 from vlm_data.benchmark import EvaluationSet
 from vlm_data.progress import Progress, silent
+from vlm_data.table_facts import load_matching, set_facts, table_name
 from vlm_data.tables import Predictions
 from vlm_eval.interpolation.mixable import check_mixable
 from vlm_eval.interpolation.mixtures import PLAIN, Mixture, heads_are_rebuilt
 from vlm_eval.interpolation.shared_prefix import SharedPrefix
-from vlm_eval.prediction import file_stem, load_matching, mixture_hash, model_facts, require_head, set_facts
+from vlm_eval.prediction import mixture_hash
 from vlm_eval.projection import project
-from vlm_models.classifier import LINEAR, ZERO_SHOT, Classifier, LinearHead
+from vlm_models.checkpoint import model_facts
+from vlm_models.classifier import LINEAR, ZERO_SHOT, Classifier, LinearHead, require_head
 from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
 from vlm_models.zero_shot import zero_shot_head
 
@@ -145,7 +147,7 @@ def evaluate_interpolations(
     for evaluation in sets:
         metas = [{**fact, **set_facts(evaluation)} for fact in facts]
         paths = [Path(out) / table_name(meta) if out else None for meta in metas]
-        found = [load_matching(path, meta) for path, meta in zip(paths, metas, strict=True)]
+        found = [load_matching(Predictions, path, meta) for path, meta in zip(paths, metas, strict=True)]
         tables = [table for table in found if table is not None]
         if len(tables) < len(metas):
             interpolation = interpolation or Interpolation(zero_shot, fine_tuned, alphas, mixture)
@@ -154,18 +156,6 @@ def evaluate_interpolations(
                 if path and process_place()[0] == 0:
                     table.save(path)
         yield from tables
-
-
-def table_name(meta: dict[str, str]) -> str:
-    """Return the file name of a table of an interpolated model.
-
-    Example:
-        >>> table_name({"data": "digits/noise-3", "split": "test", "alpha": "0.5"})
-        'digits-noise-3.test.alpha-0.50.parquet'
-    """
-    alpha = float(meta["alpha"])
-    digits = f"{alpha:.2f}" if round(alpha, 2) == alpha else repr(alpha)
-    return f"{file_stem(meta['data'])}.{meta['split']}.alpha-{digits}.parquet"
 
 
 def _mixture_facts(

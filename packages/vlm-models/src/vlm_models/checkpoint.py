@@ -42,6 +42,17 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
+def model_facts(model: Classifier) -> dict[str, str]:
+    """Return the hashes that identify a classifier: class names, prompts, preprocessing and weights."""
+    return {
+        "model": model.encoder.spec,
+        "class_names_hash": list_hash(model.class_names),
+        "templates_hash": list_hash(model.templates),
+        "preprocess_hash": model.encoder.preprocess.hash,
+        "weights_hash": weights_hash(model.state_dict()),
+    }
+
+
 def write_weights(state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
     """Write tensors to a safetensors file, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}

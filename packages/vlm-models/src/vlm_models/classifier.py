@@ -82,3 +82,16 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Float[Tensor, "n c"]:
         """Return the logits of a batch of images (see `DualEncoder.encode_image`)."""
         return self.head(self.encoder.encode_image(images))
+
+
+def require_head(model: object) -> None:
+    """Raise unless a model says which class an image shows: towers alone, as `load_model` gives them, do not.
+
+    Raises:
+        CallError: tells how to make a classifier of them.
+    """
+    if isinstance(model, DualEncoder):
+        raise CallError(
+            f"{model.spec} has no head, so it knows no classes; expected a classifier. Write "
+            "vlm_models.zero_shot.zero_shot_classifier(model, benchmark.class_names, benchmark.templates)."
+        )

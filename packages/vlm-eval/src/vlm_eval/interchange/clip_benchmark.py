@@ -8,8 +8,8 @@ from typing import Any, Literal, cast
 
 from vlm_data.errors import CallError
 from vlm_data.files import write_text
+from vlm_data.table_facts import file_stem
 from vlm_eval.foreign_names import CLIP_BENCHMARK, group_of, ours, role_of, theirs
-from vlm_eval.prediction import file_stem
 from vlm_eval.rows import Row
 
 SUMMARY = "JSON file of CLIP_benchmark"

@@ -13,10 +13,11 @@ from vlm_data.errors import VlmDataError
 from vlm_data.files import text_hash
 from vlm_data.loading import epoch_order, training_batches
 from vlm_data.progress import Progress, silent
+from vlm_data.table_facts import file_stem
 from vlm_data.tables import Predictions
 from vlm_eval.evaluation import evaluation_sets, predictions_folder
 from vlm_eval.merging.ingredients import Ingredients
-from vlm_eval.prediction import file_stem, predict_sets
+from vlm_eval.prediction import predict_sets
 from vlm_eval.rescaling import fitted_temperatures
 from vlm_eval.rows import Row
 from vlm_eval.scores import Scoring, score_tables
