@@ -10,7 +10,7 @@ from torch.nn import functional
 from vlm_data.errors import CallError
 from vlm_data.preprocess import Preprocess
 from vlm_models import load_encoder
-from vlm_models.attention import record_attention
+from vlm_models.attention import record_attention, record_modules
 from vlm_models.capabilities import CapabilityError
 from vlm_models.errors import VlmModelsError
 from vlm_models.interface import DualEncoder
@@ -217,6 +217,33 @@ def test_half_precision_is_recorded_in_single():
     assert score.dtype == torch.bfloat16
     assert attention.probabilities[0].dtype == torch.float32
     assert attention.gradients(score.sum())[0].isfinite().all()
+
+
+class Masked(nn.Module):
+    """Fused attention of tokens to themselves under a mask."""
+
+    def __init__(self, mask: torch.Tensor) -> None:
+        super().__init__()
+        self.mask = mask
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.scaled_dot_product_attention(x, x, x, attn_mask=self.mask)
+
+
+@pytest.mark.parametrize("additive", [False, True])
+def test_a_query_that_sees_nothing_is_zero_as_in_fused_attention(additive: bool):
+    mask = torch.ones(4, 4, dtype=torch.bool).tril()
+    mask[:, 0] = False  # padding on the left: the first place sees no key
+    module = Masked(torch.zeros(4, 4).masked_fill(~mask, -torch.inf) if additive else mask)
+    x = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(3))
+    plain = module(x)
+    with record_modules([module]) as attention:
+        found = module(x)
+    torch.testing.assert_close(found, plain)
+    assert attention.probabilities[0][..., 0, :].eq(0).all()
+    gradient = attention.gradients(found.square().sum())[0]
+    assert gradient.isfinite().all() and gradient.abs().max() > 0
+    assert "forward" not in module.__dict__
 
 
 def resnet() -> OpenClipEncoder:

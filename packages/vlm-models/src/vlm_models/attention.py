@@ -103,7 +103,34 @@ def record_attention(
     """
     if f"{tower} attention" not in model.capabilities:
         raise require(model, f"{tower} attention")
-    modules = model.attention_modules(tower)
+    with record_modules(model.attention_modules(tower), layers) as record:
+        yield record
+
+
+@contextlib.contextmanager
+def record_modules(modules: Sequence[nn.Module], layers: Sequence[int] | None = None) -> Iterator[AttentionRecord]:
+    """Record attention as `record_attention` does, in modules that belong to no dual encoder.
+
+    Args:
+        modules: attention modules, first layer first, such as those of a language model of transformers that was told
+            to take `sdpa`.
+        layers: which of them, negative ones from the end; None = all.
+
+    Yields:
+        The record, filled by every forward pass; it keeps the last one.
+
+    Raises:
+        CallError: for a layer that does not exist.
+        VlmModelsError: in the forward pass, if a layer computes attention in a way that cannot be recorded.
+
+    Example:
+        >>> attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        >>> x = torch.ones(1, 3, 4)
+        >>> with record_modules([attention]) as record:
+        ...     _ = attention(x, x, x)
+        >>> record.probabilities[0].shape
+        torch.Size([1, 2, 3, 3])
+    """
     chosen = _layer_numbers(layers, len(modules))
     record = AttentionRecord(chosen)
     with contextlib.ExitStack() as undo:
@@ -164,6 +191,17 @@ def _unheard(module: nn.Module, layer: int) -> VlmModelsError:
     )
 
 
+def _softmax(scores: Tensor, *, may_be_blind: bool) -> Tensor:
+    """Return probabilities over keys; zeros, as PyTorch's fused attention has it, for a query that sees no key.
+
+    Such are the places of padding on the left under a causal mask; NaN there would spread through the values.
+    """
+    if not may_be_blind:
+        return scores.softmax(dim=-1)
+    blind = scores.amax(dim=-1, keepdim=True) == -math.inf
+    return scores.masked_fill(blind, 0).softmax(dim=-1).masked_fill(blind, 0)
+
+
 @contextlib.contextmanager
 def _explicit_attention(keep: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Compute attention step by step wherever a library calls PyTorch's fused one."""
@@ -190,7 +228,7 @@ def _explicit_attention(keep: Callable[[Tensor], Tensor]) -> Iterator[None]:
         if attn_mask is not None:
             hidden = attn_mask.dtype == torch.bool
             scores = scores.masked_fill(~attn_mask, -math.inf) if hidden else scores + attn_mask
-        probabilities = keep(scores.softmax(dim=-1))
+        probabilities = keep(_softmax(scores, may_be_blind=attn_mask is not None))
         return functional.dropout(probabilities, dropout_p).to(value.dtype) @ value
 
     functional.scaled_dot_product_attention = explicit
