@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 from PIL import Image
 
-from vlm_data.errors import UnreadableImageError
+from vlm_data.errors import UnreadableImageError, VlmDataError
+from vlm_data.evidence.source import EvidenceSource
 
 UNLABELLED = -1
 
@@ -142,6 +143,7 @@ class FileDataset:
 
     Attributes:
         border: pixels that are cut from every side of an image (those of ObjectNet have a red frame).
+        evidence_source: tells what a right answer should rest on, or None.
     """
 
     name: str
@@ -152,6 +154,7 @@ class FileDataset:
     captions: tuple[tuple[str, ...], ...] = ()
     groups: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     border: int = 0
+    evidence_source: EvidenceSource | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -195,8 +198,27 @@ class FileDataset:
             ) from error
 
     def evidence(self, index: int) -> Bool[np.ndarray, "h w"] | None:
-        """Return None: plain image files carry no evidence."""
-        return None
+        """Return the evidence mask of one image, in pixels of `image(index)`, or None where none is known.
+
+        Raises:
+            UnreadableImageError: as for `image_size`.
+            VlmDataError: if the mask has another size than the image.
+        """
+        if self.evidence_source is None:
+            return None
+        with self._opened(index) as image:
+            size = image.size
+        mask = self.evidence_source.mask(self.ids[index], size)
+        if mask is None:
+            return None
+        if mask.shape != size[::-1]:
+            raise VlmDataError(
+                f"the evidence of {self.ids[index]!r} in {self.name}/{self.split} has {mask.shape[1]} x "
+                f"{mask.shape[0]} pixels, its image {size[0]} x {size[1]}. Expected a mask of the size of the image. "
+                "Correct the mask."
+            )
+        left, top, right, bottom = self._inner(size)
+        return mask[top:bottom, left:right]
 
     def select(self, indices: Sequence[int]) -> "FileDataset":
         """Return the data set of these images in this order."""
@@ -212,9 +234,11 @@ class FileDataset:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits of ids, labels, captions and file sizes (contents are not read; 0 if missing)."""
-        sizes = [str(path.stat().st_size if path.exists() else 0).encode() for path in self.paths]
-        return _digest(self, [*sizes, f"border {self.border}".encode()] if self.border else sizes)
+        """Sixteen digits of ids, labels, captions, evidence and file sizes (contents are not read; 0 if missing)."""
+        sizes = [str(path.stat().st_size if path.exists() else 0) for path in self.paths]
+        border = [f"border {self.border}"] if self.border else []
+        evidence = [f"evidence {self.evidence_source.fingerprint}"] if self.evidence_source else []
+        return _digest(self, [part.encode() for part in (*sizes, *border, *evidence)])
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

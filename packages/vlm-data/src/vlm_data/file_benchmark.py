@@ -10,6 +10,7 @@ from jaxtyping import Int64, Shaped
 from vlm_data.benchmark import Benchmark, Shift
 from vlm_data.dataset import UNLABELLED, FileDataset
 from vlm_data.errors import CallError, DataLayoutError, listing
+from vlm_data.evidence.source import EvidenceSource
 
 SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 SHIFT_PREFIX = "shift:"
@@ -27,6 +28,7 @@ class FileList:
         splits: (n,) of `train`, `val`, `test` or `shift:NAME`.
         captions: n tuples of texts, or empty.
         groups: attribute to n values, see `vlm_data.dataset.ImageDataset`.
+        evidence_source: tells by id what a right answer should rest on, or None.
     """
 
     ids: tuple[str, ...]
@@ -35,6 +37,7 @@ class FileList:
     splits: Shaped[np.ndarray, " n"]
     captions: tuple[tuple[str, ...], ...] = ()
     groups: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    evidence_source: EvidenceSource | None = None
 
 
 def source_path(reader: str, source: str, root: Path | None) -> Path:
@@ -156,6 +159,7 @@ def file_benchmark(
             tuple(files.paths[row] for row in rows),
             tuple(files.captions[row] for row in rows) if files.captions else (),
             {attribute: tuple(values[row] for row in rows) for attribute, values in files.groups.items()},
+            evidence_source=files.evidence_source,
         )
 
     shifts = sorted(split for split in set(splits) if split.startswith(SHIFT_PREFIX))

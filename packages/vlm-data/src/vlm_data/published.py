@@ -30,6 +30,30 @@ def data_root(name: str, source: str, root: Path | None) -> Path:
     return (root or Path()).expanduser()
 
 
+def named_options(name: str, source: str, options: Sequence[str]) -> tuple[str, ...]:
+    """Return which options of a published data set stand after its name, as in `cub:sorted,unanimous`.
+
+    Args:
+        name: of the data set.
+        source: what stands after the colon, words separated by commas.
+        options: all there are; those that are chosen come in this order.
+
+    Raises:
+        CallError: for a word that is none of them.
+
+    Example:
+        >>> named_options("cub", "unanimous,sorted", ("sorted", "unanimous")), named_options("cub", "", ("sorted",))
+        (('sorted', 'unanimous'), ())
+    """
+    words = set(source.split(",")) if source else set[str]()
+    if not words <= set(options):
+        known = ", ".join(f"{name}:{option}" for option in options)
+        raise CallError(
+            f"'{name}:{source}' names a source, but {name} is found by name; write --data {name}, or one of: {known}."
+        )
+    return tuple(option for option in options if option in words)
+
+
 def first_folder(root: Path, names: Sequence[str]) -> Path | None:
     """Return the first of these paths below a folder that is a folder itself, or None."""
     return next((root / name for name in names if (root / name).is_dir()), None)

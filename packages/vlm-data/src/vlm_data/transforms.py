@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Bool, Float64, UInt8
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
@@ -16,6 +16,8 @@ from vlm_data.preprocess import Preprocess
 _pillow: Any = functional  # works on Pillow images too, its annotations know tensors only
 
 AUGMENTATIONS = ("none", "crop")
+HALF = 128
+"""A pixel of the model's input belongs to a mask if at least half of what it shows does."""
 
 
 def evaluation_transform(image: Image.Image, preprocess: Preprocess) -> UInt8[Tensor, "3 size size"]:
@@ -25,12 +27,38 @@ def evaluation_transform(image: Image.Image, preprocess: Preprocess) -> UInt8[Te
         >>> evaluation_transform(Image.new("RGB", (64, 48)), Preprocess(32)).shape
         torch.Size([3, 32, 32])
     """
-    mode = InterpolationMode(preprocess.interpolation)
-    size = preprocess.size
+    return _pillow.pil_to_tensor(_evaluation_view(image, preprocess, preprocess.interpolation))
+
+
+def _evaluation_view(image: Image.Image, preprocess: Preprocess, interpolation: str) -> Image.Image:
+    mode, size = InterpolationMode(interpolation), preprocess.size
     if preprocess.resize == "squash":
-        return _pillow.pil_to_tensor(_pillow.resize(image, [size, size], mode))
-    resized = _pillow.resize(image, [size], mode)
-    return _pillow.pil_to_tensor(_pillow.center_crop(resized, [size, size]))
+        return _pillow.resize(image, [size, size], mode)
+    return _pillow.center_crop(_pillow.resize(image, [size], mode), [size, size])
+
+
+def evaluation_mask(
+    mask: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"], preprocess: Preprocess, *, level: int = HALF
+) -> Bool[np.ndarray, "size size"]:
+    """Move a mask to where `evaluation_transform` moves the pixels under it.
+
+    It is resized bilinearly whatever the preprocessing says: bicubic weights overshoot at edges, and a mask has
+    nothing but edges.
+
+    Args:
+        mask: of an image, True (255) on the evidence; levels between 0 and 255 are shares of it.
+        preprocess: size and resize rule.
+        level: a pixel belongs to the mask if it has at least this level after resizing, 1 to 255.
+
+    Example:
+        >>> evaluation_mask(np.eye(2, dtype=bool), Preprocess(4)).astype(int)
+        array([[1, 1, 0, 0],
+               [1, 1, 0, 0],
+               [0, 0, 1, 1],
+               [0, 0, 1, 1]])
+    """
+    levels = mask.astype(np.uint8) * 255 if mask.dtype == np.bool_ else mask
+    return np.asarray(_evaluation_view(Image.fromarray(levels), preprocess, "bilinear")) >= level
 
 
 def transform_boxes(

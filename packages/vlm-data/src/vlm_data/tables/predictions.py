@@ -1,20 +1,17 @@
-"""Tables that runs write and later work reads: one row per sample, parquet, self-describing."""
+"""Predictions: for every sample, what one model answered."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float32, Float64, Int64
 
 from vlm_data.dataset import UNLABELLED
 from vlm_data.errors import VlmDataError
-from vlm_data.files import replacing
+from vlm_data.tables.parquet import read_table, write_table
 
 _SCHEMA_VERSION = "1"
 _GROUP = "group:"  # begins the name of a column that tells one attribute of the images
@@ -35,7 +32,7 @@ class Predictions:
     Example:
         >>> import tempfile
         >>> table = Predictions(("a", "b"), np.array([0, 1]), np.array([[2, 0], [1, 0]], dtype=np.float32))
-        >>> table.save(Path(tempfile.mkdtemp()) / "p.parquet").accuracy
+        >>> table.save(tempfile.mkdtemp() + "/p.parquet").accuracy
         0.5
     """
 
@@ -104,11 +101,7 @@ class Predictions:
             "logits": pa.FixedSizeListArray.from_arrays(flat, self.logits.shape[1]),
         }
         columns |= {_GROUP + name: pa.array(values, pa.string()) for name, values in sorted(self.groups.items())}
-        meta = json.dumps(dict(self.meta), sort_keys=True)
-        header = {"vlm_table": "predictions", "schema_version": _SCHEMA_VERSION, "meta": meta}
-        table = pa.table(columns).replace_schema_metadata(header)
-        with replacing(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        write_table(path, "predictions", _SCHEMA_VERSION, columns, self.meta)
         return self
 
     @classmethod
@@ -118,37 +111,19 @@ class Predictions:
         Raises:
             VlmDataError: if the file is missing, damaged, not parquet or not a table of predictions.
         """
-        try:
-            table = pq.read_table(path, page_checksum_verification=True)
-        except (OSError, pa.ArrowException) as error:
-            raise VlmDataError(
-                f"cannot read predictions from {path}: {error}. Expected a parquet file written by a run."
-            ) from error
-        header = {
-            k.decode(errors="replace"): v.decode(errors="replace") for k, v in (table.schema.metadata or {}).items()
-        }
-        if header.get("vlm_table") != "predictions":
-            raise VlmDataError(f"{Path(path)} is parquet, but not a table of predictions written by a run.")
-        if header.get("schema_version") != _SCHEMA_VERSION:
-            raise VlmDataError(
-                f"{Path(path)} has predictions of schema version {header.get('schema_version')}; this version reads "
-                f"{_SCHEMA_VERSION}. Read it with the version that wrote it, or make the predictions again."
-            )
-        try:
-            logits = table["logits"].combine_chunks()
-            return cls(
-                tuple(table["id"].to_pylist()),
-                table["label"].to_numpy().astype(np.int64),
-                logits.flatten().to_numpy().reshape(len(table), logits.type.list_size),
-                json.loads(header["meta"]),
-                {
-                    column.removeprefix(_GROUP): tuple(table[column].to_pylist())
-                    for column in table.column_names
-                    if column.startswith(_GROUP)
-                },
-            )
-        except (LookupError, ValueError, TypeError, AttributeError, pa.ArrowException) as error:
-            raise VlmDataError(
-                f"{Path(path)} says that it holds predictions, but it does not: {error}. "
-                "It is damaged or was written by something else; make the predictions again."
-            ) from error
+        return read_table(path, "predictions", _SCHEMA_VERSION, cls._of_columns)
+
+    @classmethod
+    def _of_columns(cls, table: pa.Table, meta: dict[str, str]) -> "Predictions":
+        logits = table["logits"].combine_chunks()
+        return cls(
+            tuple(table["id"].to_pylist()),
+            table["label"].to_numpy().astype(np.int64),
+            logits.flatten().to_numpy().reshape(len(table), logits.type.list_size),
+            meta,
+            {
+                column.removeprefix(_GROUP): tuple(table[column].to_pylist())
+                for column in table.column_names
+                if column.startswith(_GROUP)
+            },
+        )

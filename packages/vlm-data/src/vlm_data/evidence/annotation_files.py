@@ -1,0 +1,51 @@
+"""Evidence that lies in one annotation file per image: outlines, boxes or segmentations as data sets hand them out."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool
+
+Reader = Callable[[Path, tuple[int, int]], Bool[np.ndarray, "h w"]]
+"""From an annotation file and the width and height of its image to the mask."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AnnotationFiles:
+    """An `vlm_data.evidence.source.EvidenceSource` that reads the file of an image when its mask is asked for.
+
+    Attributes:
+        files: annotation file of each sample id; images without one have no evidence.
+        read: makes a mask of one file.
+        rule: names the choices of `read` that change masks, such as a threshold, for the fingerprint.
+
+    Example:
+        >>> source = AnnotationFiles({"a.jpg": Path("a.xml")}, lambda path, size: np.ones(size[::-1], dtype=bool))
+        >>> source.mask("a.jpg", (3, 2)).shape, source.mask("b.jpg", (3, 2))
+        ((2, 3), None)
+    """
+
+    files: Mapping[str, Path]
+    read: Reader
+    rule: str = ""
+
+    def mask(self, sample_id: str, size: tuple[int, int]) -> Bool[np.ndarray, "h w"] | None:
+        """Return the evidence of one image, or None where it has no annotation file.
+
+        Args:
+            sample_id: of the image.
+            size: its width and height.
+
+        Raises:
+            DataLayoutError: if the file is damaged; the message names it.
+        """
+        return self.read(self.files[sample_id], size) if sample_id in self.files else None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits of ids, file sizes (contents are not read; 0 if missing) and the rule."""
+        sizes = [(name, path.stat().st_size if path.exists() else 0) for name, path in sorted(self.files.items())]
+        return hashlib.sha256(repr((self.rule, sizes)).encode()).hexdigest()[:16]
