@@ -11,8 +11,8 @@ from PIL import Image
 from vlm_data import load_benchmark
 from vlm_data.dataset import FileDataset
 from vlm_data.errors import VlmDataError
-from vlm_data.evidence.batches import evaluation_masks
 from vlm_data.evidence.source import EvidenceSource
+from vlm_data.evidence_batches import evaluation_masks
 from vlm_data.preprocess import Preprocess
 from vlm_data.transforms import evaluation_mask, evaluation_transform
 
