@@ -6,21 +6,19 @@ import math
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as images_v2
 
-from vlm_data.preprocess import Preprocess
+from specimens.golden import ALBEF, golden_albef, golden_arrays, golden_images
 from vlm_models import load_encoder
 from vlm_models.attention import record_attention
 from vlm_models.fusion.captioner import load_captioner
 from vlm_models.fusion.encoder import FusionEncoder
 from vlm_models.fusion.masked_words import load_masked_word_head
-from vlm_models.fusion.tokens import BertTokens
-from vlm_models.fusion.weights import published_name, resized_positions
+from vlm_models.fusion.weights import resized_positions
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FAMILIES, SIZES = ("albef", "blip"), ("native", "resized")
@@ -259,39 +257,19 @@ class TestWhatWouldBeWrong:
 @pytest.fixture(scope="module")
 def alone():
     """`golden/relevance/albef_*`: half-precision weights of an image tower of width 96 and its projection."""
-    return dict(np.load(GOLDEN / "relevance" / "albef_p16_w96.npz"))
+    return {name: values.numpy() for name, values in golden_arrays(ALBEF).items()}
 
 
 @pytest.fixture(scope="module")
-def tower(alone, small_fusion_sizes):
+def tower():
     """An encoder with that tower; the others stay undefined and are not called."""
-    tensors = load_file(GOLDEN / "relevance" / "albef_p16_w96_weights.safetensors")
-    sizes = dataclasses.replace(
-        small_fusion_sizes,
-        image_size=int(alone["input_size"]),
-        patch_size=16,
-        vision_width=96,
-        vision_layers=3,
-        vision_heads=int(alone["num_heads"]),
-        vision_mlp_width=384,
-        embedding_dim=24,
-    )
-    tokenizer = BertTokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"], closing=False, length=4)
-    model = FusionEncoder(sizes, tokenizer, spec="albef:tower", architecture={}).eval()
-    names = [name for name in model.state_dict() if name.startswith("vision_")]
-    found = {name: tensors.pop(published_name(name, "", 0)).float() for name in names}
-    assert not tensors
-    model.load_state_dict(found, strict=False)
-    with torch.no_grad():
-        model.temp.fill_(float(alone["temp"]))
-    return model
+    return golden_albef()
 
 
 @pytest.fixture(scope="module")
-def pixels(alone):
-    """The images, enlarged by repeating pixels."""
-    images = torch.from_numpy(alone["images_u8"]).repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
-    return Preprocess(112, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)).normalise(images)
+def pixels(tower):
+    """The images, enlarged by repeating pixels, normalised."""
+    return tower.preprocess.normalise(golden_images(golden_arrays(ALBEF)))
 
 
 class TestVisionTowerAlone:

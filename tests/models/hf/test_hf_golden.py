@@ -1,48 +1,18 @@
 """`golden/relevance/clip_*` through transformers: features, logits, recorded attention and relevance."""
 
-import string
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch.nn import functional
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPTokenizer
 
-from vlm_models import load_encoder
+from specimens.golden import CLIPS, golden_arrays, golden_images, golden_transformers
 from vlm_models.attention import record_attention
-from vlm_models.export.renaming import to_transformers
-
-GOLDEN = Path(__file__).parents[2] / "golden" / "relevance"
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SIZES = {"clip_p16_w128": (128, 2, 16), "clip_p8_w64": (64, 4, 8)}
-"""Width, layers and patch of the image towers."""
 
 
-@pytest.fixture(params=SIZES)
+@pytest.fixture(params=CLIPS)
 def case(request, tmp_path):
     """A golden model in a folder of Hugging Face, its arrays, and its images."""
-    width, layers, patch = SIZES[request.param]
-    tokens = [*string.ascii_lowercase, *(f"{letter}</w>" for letter in string.ascii_lowercase)]
-    tokens += [f"unused{number}" for number in range(98 - len(tokens))]
-    vocabulary = {token: number for number, token in enumerate([*tokens, "<|startoftext|>", "<|endoftext|>"])}
-    CLIPTokenizer(vocab=vocabulary, merges=[]).save_pretrained(tmp_path)
-    square = {"height": 112, "width": 112}
-    CLIPImageProcessor(size=square, do_center_crop=False, image_mean=MEAN, image_std=STD).save_pretrained(tmp_path)
-    text = {"hidden_size": 64, "num_attention_heads": 1, "num_hidden_layers": 1, "intermediate_size": 256}
-    vision = {"hidden_size": width, "num_attention_heads": width // 64, "num_hidden_layers": layers}
-    CLIPConfig(  # 2 as the end token: the text is read at its largest id, as the golden text features are
-        text_config={**text, "vocab_size": 100, "max_position_embeddings": 12, "eos_token_id": 2, "bos_token_id": 98},
-        vision_config={**vision, "intermediate_size": 4 * width, "image_size": 112, "patch_size": patch},
-        projection_dim=32,
-    ).save_pretrained(tmp_path)
-    state = to_transformers(load_file(GOLDEN / f"{request.param}_weights.safetensors"))
-    save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
-    arrays = {name: torch.from_numpy(values) for name, values in np.load(GOLDEN / f"{request.param}.npz").items()}
-    images = arrays["images_u8"]
-    images = images.repeat_interleave(112 // images.shape[-1], dim=2).repeat_interleave(112 // images.shape[-1], dim=3)
-    return load_encoder(f"hf:{tmp_path}"), arrays, images
+    arrays = golden_arrays(request.param)
+    return golden_transformers(request.param, tmp_path), arrays, golden_images(arrays)
 
 
 def assert_agree(found, expected, share):
