@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from vlm_data.errors import CallError
@@ -181,6 +181,14 @@ class DualEncoder(nn.Module, ABC):
         """Return one feature per part of a region map: its mean, projected as a whole image would be."""
         return self.project_image(cut.mean(dim=(2, 3)))
 
+    def last_stage(self) -> nn.Module:
+        """Return the module of a convolutional image tower that gives its last feature map, (n, width, rows, columns).
+
+        Raises:
+            CapabilityError: if the image tower is not convolutional, or not known well enough.
+        """
+        raise require(self, "feature map")
+
     def attention_modules(self, tower: str) -> Sequence[nn.Module]:
         """Return the attention modules of a tower, first layer first, for `vlm_models.attention`.
 
@@ -218,6 +226,15 @@ class MatchingModel(DualEncoder):
             tokens: from `tokenize`.
         """
 
+    @abstractmethod
+    def is_padding(self, tokens: Int64[Tensor, "n length"]) -> Bool[Tensor, "n length"]:
+        """Return which token ids only fill up the length."""
+
+    @property
+    @abstractmethod
+    def grounding_layer(self) -> int:
+        """The cross-attention layer, counted from 0, in which the authors look for the words of a text in the image."""
+
 
 class GenerativeModel(nn.Module, ABC):
     """A model that answers in words about an image.
@@ -252,7 +269,9 @@ def parameter_count(module: nn.Module) -> int:
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Keep a model in evaluation mode while the block runs; afterwards, also after an error, it is in the mode it was.
+    """Keep a model in evaluation mode while the block runs; afterwards every module is in the mode it was.
+
+    Also after an error, and where modules differ, as when a frozen tower stays in evaluation mode during training.
 
     Example:
         >>> model = nn.Dropout().train()
@@ -262,12 +281,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         >>> model.training
         True
     """
-    training = model.training
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         yield
     finally:
-        model.train(training)
+        for module in training:
+            module.training = True
 
 
 def freeze(parameters: Iterable[nn.Parameter]) -> None:
