@@ -68,17 +68,18 @@ def test_a_mask_of_another_size_is_refused(tmp_path: Path):
 @given(
     size=st.tuples(st.integers(3, 90), st.integers(3, 90)),
     side=st.sampled_from([8, 16, 33]),
-    resize=st.sampled_from(["shortest", "squash"]),
+    resize=st.sampled_from([("shortest", 0), ("shortest", 7), ("squash", 0)]),
     level=st.sampled_from([1, 77, 128, 255]),
     seed=st.integers(0, 1000),
 )
 def test_a_mask_goes_where_an_image_painted_with_it_goes(
-    size: tuple[int, int], side: int, resize: str, level: int, seed: int
+    size: tuple[int, int], side: int, resize: tuple[str, int], level: int, seed: int
 ):
+    rule = {"resize": resize[0], "resize_side": side + resize[1]}
     mask = np.random.default_rng(seed).random(size[::-1]) < 0.5
     painted = Image.fromarray(np.repeat(mask[:, :, None], 3, axis=2).astype(np.uint8) * 255)
-    view = evaluation_transform(painted, Preprocess(side, interpolation="bilinear", resize=resize)).numpy()
-    moved = evaluation_mask(mask, Preprocess(side, resize=resize), level=level)
+    view = evaluation_transform(painted, Preprocess(side, interpolation="bilinear", **rule)).numpy()
+    moved = evaluation_mask(mask, Preprocess(side, **rule), level=level)
     assert np.array_equal(moved, view[0] >= level)
 
 

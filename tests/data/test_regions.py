@@ -71,13 +71,17 @@ def test_size_of_a_file_is_read_from_its_header(tmp_path):
     assert data.image_size(0) == data.image(0).size == (7, 5)
 
 
-@given(st.integers(8, 90), st.integers(8, 90), st.integers(4, 40), st.sampled_from(["shortest", "squash"]), st.data())
-def test_boxes_move_with_the_pixels_under_them(width, height, size, resize, data):
+RULES = st.sampled_from([("shortest", 0), ("shortest", 6), ("squash", 0)])
+
+
+@given(st.integers(8, 90), st.integers(8, 90), st.integers(4, 40), RULES, st.data())
+def test_boxes_move_with_the_pixels_under_them(width, height, size, rule, data):
     """A white rectangle, transformed, lies where its box is moved to."""
     x = sorted(data.draw(st.lists(st.integers(0, width), min_size=2, max_size=2, unique=True)))
     y = sorted(data.draw(st.lists(st.integers(0, height), min_size=2, max_size=2, unique=True)))
     box = np.array([[x[0], y[0], x[1], y[1]]], dtype=float)
-    preprocess = Preprocess(size, interpolation="bilinear", resize=resize)
+    resize, more = rule
+    preprocess = Preprocess(size, interpolation="bilinear", resize=resize, resize_side=size + more)
     moved, share = transform_boxes(box, (width, height), preprocess)
     picture = np.zeros((height, width, 3), dtype=np.uint8)
     picture[y[0] : y[1], x[0] : x[1]] = 255
@@ -86,7 +90,7 @@ def test_boxes_move_with_the_pixels_under_them(width, height, size, resize, data
     assert 0 <= share[0] <= 1 + 1e-9
     assert (moved >= 0).all() and (moved <= size).all()
     # the mass of the picture lies in the moved box, up to one cell of smoothing on each side
-    scale = max(1.0, size / min(width, height))
+    scale = max(1.0, (size + more) / min(width, height))
     cells = np.arange(size) + 0.5
     near = lambda low, high: (cells > low - scale - 1) & (cells < high + scale + 1)  # noqa: E731
     outside = found * ~np.outer(near(y1, y2), near(x1, x2))

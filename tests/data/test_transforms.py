@@ -20,13 +20,18 @@ def picture(size: tuple[int, int], seed: int = 0) -> Image.Image:
 
 
 @settings(deadline=None, max_examples=40)
-@given(size=SIZES, side=st.sampled_from([16, 32, 33]), mode=st.sampled_from(["bicubic", "bilinear", "nearest"]))
-def test_evaluation_is_the_published_pipeline(size: tuple[int, int], side: int, mode: str):
-    preprocess = Preprocess(side, CLIP_MEAN, CLIP_STD, mode)
+@given(
+    size=SIZES,
+    side=st.sampled_from([16, 32, 33]),
+    more=st.sampled_from([0, 1, 5]),
+    mode=st.sampled_from(["bicubic", "bilinear", "nearest"]),
+)
+def test_evaluation_is_the_published_pipeline(size: tuple[int, int], side: int, more: int, mode: str):
+    preprocess = Preprocess(side, CLIP_MEAN, CLIP_STD, mode, resize_side=side + more)
     image = picture(size)
     expected = published.Compose(
         [
-            published.Resize(side, interpolation=published.InterpolationMode(mode)),
+            published.Resize(side + more, interpolation=published.InterpolationMode(mode)),
             published.CenterCrop(side),
             published.ToTensor(),
             published.Normalize(CLIP_MEAN, CLIP_STD),

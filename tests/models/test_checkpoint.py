@@ -66,6 +66,11 @@ class TestSaveAndLoad:
         save_model(model, tmp_path)
         assert load_model(f"file:{tmp_path}").preprocess == model.preprocess
 
+    def test_a_crop_out_of_a_larger_image_is_kept(self, tmp_path):
+        model = load_encoder("tiny,resize_side=36")
+        save_model(model, tmp_path)
+        assert load_model(f"file:{tmp_path}").preprocess.shorter_side == model.preprocess.shorter_side == 36
+
     def test_equal_models_are_equal_files(self, tiny, tmp_path):
         folders = [save_model(with_head(tiny), tmp_path / name) for name in "ab"]
         for name in ("model.safetensors", "model.json"):

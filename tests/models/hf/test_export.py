@@ -201,6 +201,10 @@ class TestOpenClip:
         with pytest.raises(CallError, match="bicubic or bilinear interpolation only"):
             export_open_clip(load_encoder("tiny,interpolation=nearest"), tmp_path / "out")
 
+    def test_a_crop_out_of_a_larger_image(self, tmp_path):
+        with pytest.raises(CallError, match="cuts out no less than the shorter side"):
+            export_open_clip(load_encoder("tiny,resize_side=36"), tmp_path / "out")
+
 
 class TestThereAndBack:
     def test_weights_return_bit_by_bit(self, tmp_path, pictures):

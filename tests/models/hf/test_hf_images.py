@@ -62,11 +62,17 @@ class TestImages:
         preprocess = load_encoder(f"hf:{folder}").preprocess
         assert (preprocess.mean, preprocess.std) == ((0, 0, 0), (1, 1, 1))
 
+    def test_a_crop_out_of_a_larger_image(self, copied):
+        folder = copied()
+        edit(folder / "preprocessor_config.json", size={"shortest_edge": 36})
+        preprocess = load_encoder(f"hf:{folder}").preprocess
+        assert (preprocess.size, preprocess.shorter_side, preprocess.resize) == (32, 36, "shortest")
+
     @pytest.mark.parametrize(
         ("changes", "said"),
         [
             ({"resample": 1}, "resizes with the filter"),
-            ({"size": {"shortest_edge": 36}}, "resizes to shortest_edge 36 and cuts height 32, width 32"),
+            ({"size": {"shortest_edge": 28}}, "resizes to shortest_edge 28 and cuts height 32, width 32"),
             ({"size": {"shortest_edge": 40}, "crop_size": {"height": 40, "width": 40}}, "takes squares of 32 pixels"),
             ({"size": {"height": 32, "width": 24}, "do_center_crop": False}, "resizes to height 32, width 24"),
             ({"do_center_crop": False}, "resizes to shortest_edge 32"),

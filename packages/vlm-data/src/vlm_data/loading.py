@@ -87,7 +87,8 @@ class _Fetcher:
     def _images(self, rows: np.ndarray, rngs: list[np.random.Generator]) -> Tensor:
         size = self.preprocess.size
         if self.augmentation == "none":
-            if isinstance(self.dataset, ArrayDataset) and self.dataset.images.shape[1:3] == (size, size):
+            as_it_is = size == self.preprocess.shorter_side
+            if as_it_is and isinstance(self.dataset, ArrayDataset) and self.dataset.images.shape[1:3] == (size, size):
                 return torch.from_numpy(self.dataset.images[rows]).permute(0, 3, 1, 2).contiguous()
             return torch.stack([evaluation_transform(self.dataset.image(int(i)), self.preprocess) for i in rows])
         return torch.stack(

@@ -34,7 +34,7 @@ def _evaluation_view(image: Image.Image, preprocess: Preprocess, interpolation: 
     mode, size = InterpolationMode(interpolation), preprocess.size
     if preprocess.resize == "squash":
         return _pillow.resize(image, [size, size], mode)
-    return _pillow.center_crop(_pillow.resize(image, [size], mode), [size, size])
+    return _pillow.center_crop(_pillow.resize(image, [preprocess.shorter_side], mode), [size, size])
 
 
 def evaluation_mask(
@@ -83,7 +83,7 @@ def transform_boxes(
     if preprocess.resize == "squash":
         scale, offset = np.array([size / width, size / height]), np.zeros(2)
     else:
-        resized = np.array(resized_shape(width, height, size))
+        resized = np.array(resized_shape(width, height, preprocess.shorter_side))
         scale = resized / (width, height)
         offset = np.round((resized - size) / 2)  # as the centre crop of torchvision rounds
     moved = boxes.reshape(-1, 2, 2) * scale - offset

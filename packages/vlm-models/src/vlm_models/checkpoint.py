@@ -1,6 +1,5 @@
 """A model on disk: `model.safetensors` with all weights and `model.json` with everything else."""
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -113,7 +112,7 @@ def save_model(model: DualEncoder | Classifier, directory: str | os.PathLike[str
         "format": FORMAT,
         "architecture": dict(encoder.architecture),
         "base": encoder.spec,
-        "preprocessing": dataclasses.asdict(encoder.preprocess),
+        "preprocessing": encoder.preprocess.values(),
         "weights_hash": weights_hash(state),
     }
     if isinstance(model, Classifier):

@@ -1,6 +1,5 @@
 """What a model is, as plain values: for people, and for programs that read JSON."""
 
-import dataclasses
 from typing import Any
 
 import torch
@@ -68,7 +67,7 @@ def _encoder_facts(encoder: DualEncoder) -> dict[str, Any]:
             "fusion": sizes["fusion"],
             "scalars": sizes["logit"],
         },
-        "preprocessing": {**dataclasses.asdict(encoder.preprocess), "hash": encoder.preprocess.hash},
+        "preprocessing": {**encoder.preprocess.values(), "hash": encoder.preprocess.hash},
         "logit_scale": scale,
         "temperature": 1 / scale,
     }

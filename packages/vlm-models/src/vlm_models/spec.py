@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from vlm_data.errors import CallError, unknown_name
 from vlm_data.preprocess import Preprocess
@@ -11,8 +12,8 @@ from vlm_data.preprocess import Preprocess
 _OPTION = re.compile(r"^(?P<rest>.*),(?P<key>[a-z_]+)=(?P<value>[^,=]*)$", re.DOTALL)
 _MOST = 10_000
 """Pixels, ids or heads: more than any image tower or text tower has."""
-PREPROCESSING_OPTIONS = ("mean", "std", "interpolation", "resize")
-"""Understood by every family: `mean=0.5/0.5/0.5`, `std=...`, `interpolation=bilinear`, `resize=squash`."""
+PREPROCESSING_OPTIONS = ("mean", "std", "interpolation", "resize", "resize_side")
+"""Understood by every family, for example `mean=0.5/0.5/0.5`, `interpolation=bilinear`, `resize_side=256`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,10 +88,14 @@ def changed_preprocess(preprocess: Preprocess, options: Mapping[str, str]) -> Pr
         CallError: if a value cannot be read.
 
     Example:
-        >>> changed_preprocess(Preprocess(32), {"mean": "0/0.5/1", "resize": "squash"})
-        Preprocess(size=32, mean=(0.0, 0.5, 1.0), std=(0.5, 0.5, 0.5), interpolation='bicubic', resize='squash')
+        >>> changed = changed_preprocess(Preprocess(32), {"mean": "0/0.5/1", "resize_side": "36"})
+        >>> changed.mean, changed.shorter_side
+        ((0.0, 0.5, 1.0), 36)
     """
-    changes = {key: _channels(key, value) if key in ("mean", "std") else value for key, value in options.items()}
+    changes: dict[str, Any] = dict(options)
+    changes |= {key: _channels(key, options[key]) for key in ("mean", "std") if key in options}
+    if "resize_side" in options:
+        changes["resize_side"] = positive_integer(options, "resize_side")
     return dataclasses.replace(preprocess, **changes)
 
 

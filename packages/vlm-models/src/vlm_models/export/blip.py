@@ -60,4 +60,4 @@ def _image_processor(preprocess: Preprocess) -> BlipImageProcessor | CLIPImagePr
     }
     if preprocess.resize == "squash":
         return BlipImageProcessor(size=square, **told)
-    return CLIPImageProcessor(size={"shortest_edge": preprocess.size}, crop_size=square, **told)
+    return CLIPImageProcessor(size={"shortest_edge": preprocess.shorter_side}, crop_size=square, **told)

@@ -163,4 +163,4 @@ def _processor(encoder: DualEncoder, kind: str) -> Any:
         return build(patch_size=patch, max_num_patches=(preprocess.size // patch) ** 2, **look)
     if preprocess.resize == "squash":
         return build(size=square, do_center_crop=False, **look)
-    return build(size={"shortest_edge": preprocess.size}, crop_size=square, do_center_crop=True, **look)
+    return build(size={"shortest_edge": preprocess.shorter_side}, crop_size=square, do_center_crop=True, **look)

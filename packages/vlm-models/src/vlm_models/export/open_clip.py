@@ -43,6 +43,8 @@ def open_clip_parts(encoder: DualEncoder) -> OpenClipParts:
     """
     if encoder.preprocess.interpolation == "nearest":
         raise _no_layout(encoder, "open_clip resizes images by bicubic or bilinear interpolation only")
+    if encoder.preprocess.resize_side is not None:
+        raise _no_layout(encoder, "open_clip cuts out no less than the shorter side that it resizes images to")
     if isinstance(encoder, HfEncoder):
         state, model, tokenizer = _of_transformers(encoder)
     elif isinstance(encoder, OpenClipEncoder) and "text" in encoder.capabilities:

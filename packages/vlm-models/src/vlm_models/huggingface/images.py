@@ -41,16 +41,19 @@ def read_preprocess(folder: Path, image_size: int, spec: str, *, chosen: bool = 
             f"cannot read {IMAGE_FILES[0]} of {spec}: {reason(error)}. "
             "Expected the file that was published with the weights; download it again."
         ) from error
-    resize = "squash" if hasattr(processor, "max_num_patches") else _resize(processor, image_size, spec, chosen)
+    takes_any = hasattr(processor, "max_num_patches")
+    resize, side = ("squash", None) if takes_any else _resize(processor, image_size, spec, chosen)
     mean, std = _normalisation(processor, spec)
-    return Preprocess(image_size, mean, std, _interpolation(processor, spec), resize)
+    return Preprocess(image_size, mean, std, _interpolation(processor, spec), resize, side)
 
 
-def _resize(processor: Any, image_size: int, spec: str, chosen: bool) -> str:
-    """Return the resize rule; refuse one that ends in anything but a square of the size of the tower."""
+def _resize(processor: Any, image_size: int, spec: str, chosen: bool) -> tuple[str, int | None]:
+    """Return the resize rule and side; refuse one that ends in anything but a square of the size of the tower."""
     size, crop = _sides(processor.size), _sides(processor.crop_size) if processor.do_center_crop else None
     shortest = getattr(processor.size, "shortest_edge", None)
     is_square = len(set(size)) == 1 if size else False
+    if processor.do_resize and shortest and shortest > image_size and crop == (image_size, image_size):
+        return "shortest", shortest
     fits = crop == (shortest, shortest) if shortest else is_square and crop in (None, size)
     side = shortest or (size[0] if size else None)
     fits = fits and processor.do_resize
@@ -59,10 +62,10 @@ def _resize(processor: Any, image_size: int, spec: str, chosen: bool) -> str:
         told += f" and cuts {_words(processor.crop_size)} out of the centre" if processor.do_center_crop else ""
         raise CheckpointError(
             f"{IMAGE_FILES[0]} of {spec} {told}; its image tower takes squares of {image_size} pixels. Expected the "
-            f"shortest edge at {image_size} and a crop of that size, or height and width of {image_size}. "
+            f"shortest edge at {image_size} or more and a crop of that size, or height and width of {image_size}. "
             f"Correct the file{f', or choose a size with ,image_size={side}' if fits else ''}."
         )
-    return "shortest" if shortest else "squash"
+    return ("shortest" if shortest else "squash"), None
 
 
 def _sides(size: Any) -> tuple[int, int] | None:
