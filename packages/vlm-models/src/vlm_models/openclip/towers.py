@@ -80,7 +80,8 @@ def vision_tokens(visual: Any, pixels: Tensor) -> VisionOutput:
         tokens = trunk.forward_features(pixels)
         pooled = trunk.forward_head(tokens, pre_logits=True)
         features = visual.head(trunk.head(pooled))
-        return VisionOutput(tokens, pooled, trunk.num_prefix_tokens, tuple(trunk.patch_embed.grid_size), features)
+        grid = trunk.patch_embed.dynamic_feat_size(tuple(pixels.shape[-2:]))  # some towers take images of any size
+        return VisionOutput(tokens, pooled, trunk.num_prefix_tokens, grid, features)
     with _output_of(visual.layer4) as found:
         features = visual(pixels)
     cells = found[0]
