@@ -36,6 +36,8 @@ class Score:
             raise CallError("the target `label` needs the class of every image; give it, or choose target=prediction.")
         if options.target == CONTRAST and count < 2:
             raise CallError("there is one class only; a contrast needs another one. Choose target=label.")
+        if labels is not None and (labels.is_floating_point() or labels.dtype == torch.bool):
+            raise CallError(f"class indices of type {labels.dtype}; expected whole numbers, the places of the classes.")
         if labels is not None and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < count:
             raise CallError(
                 f"class indices lie between {int(labels.min())} and {int(labels.max())}, but the model has {count} "
@@ -48,7 +50,7 @@ class Score:
             return torch.full((len(logits),), self._named, device=logits.device)
         if self._options.target == PREDICTION or self._labels is None:
             return logits.argmax(dim=1)
-        return self._labels.to(logits.device)
+        return self._labels.to(logits.device, torch.int64, copy=self._labels.is_inference())
 
     def __call__(self, logits: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:
         """Return the score of every image; its gradient says what is relevant."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from vlm_data.errors import CallError
 from vlm_models.interface import evaluating, freeze
 
 
@@ -17,6 +18,9 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     something is recorded and `.grad` stays untouched), and gradients are computed even if the caller has turned them
     off by `torch.no_grad` or `torch.inference_mode`.
 
+    Raises:
+        CallError: if the model was built inside `torch.inference_mode`: no gradient can use its tensors.
+
     Example:
         >>> layer = nn.Linear(2, 1)
         >>> with torch.no_grad(), undisturbed(layer):
@@ -25,6 +29,11 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         >>> layer.weight.requires_grad
         True
     """
+    if any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers())):
+        raise CallError(
+            "the model was built inside torch.inference_mode, so its weights cannot take part in a gradient. "
+            "Expected a model built outside of it; calling it inside is possible."
+        )
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     freeze(trained)
     try:

@@ -9,6 +9,7 @@ from vlm_explain.relevance.score import Score
 from vlm_models.attention import record_attention
 from vlm_models.capabilities import CapabilityError
 from vlm_models.classifier import Classifier
+from vlm_models.interface import DualEncoder
 
 INFO = MethodInfo(
     "attention of the class token to the patches, weighted by how much it adds to the score (Chefer et al. 2021)",
@@ -33,10 +34,16 @@ def relevance(
         output = encoder.vision_tokens(images)
         logits = model.head(output.features)
     if not output.prefix_tokens:
-        raise CapabilityError(
-            f"{encoder.spec} has no class token, so there is no attention from it to the patches. "
-            "Expected an image tower with one; choose a method for towers that pool patches, such as input-gradient."
-        )
+        raise _no_class_token(encoder, "has no class token, so there is no attention from it to the patches")
     gradients = attention.gradients(score_of(logits).sum())
+    if gradients[-1][:, :, 1:].any():
+        raise _no_class_token(encoder, "does not read its image feature from the class token alone")
     row = relevance_row(attention.probabilities, gradients).detach()
     return row[:, output.prefix_tokens :].unflatten(1, output.grid), logits.detach()
+
+
+def _no_class_token(encoder: DualEncoder, what: str) -> CapabilityError:
+    return CapabilityError(
+        f"{encoder.spec} {what}. Expected an image tower that ends in a class token; "
+        "choose a method for towers that pool patches, such as input-gradient."
+    )
