@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vlm_data.table_facts import table_name
-from vlm_data.tables import Predictions
+from vlm_data.tables import Predictions, Rationales
 from vlm_data.text import list_hash
 from vlm_finetune.recipe import parse
 
@@ -39,6 +39,34 @@ def predictions(data, alpha, margins, *, n=200, classes=10, split="test", labell
     ids = tuple(f"image-{row}" for row in range(n))
     sharp = (logits * (1 + 3 * alpha)).astype(np.float32)
     return Predictions(ids, labels if labelled else np.full(n, -1), sharp, meta)
+
+
+def rationales_of(table, *, focus=None, missing=0.05, empty=0.03, flat=0.02, rule=0.5, **facts):
+    """Where the relevance of a made-up model lies: on the object, and less so the more it was fine-tuned.
+
+    Some images have no evidence, evidence outside of the picture, or a map that says nothing; the same at every alpha,
+    but for the maps.
+    """
+    alpha = float(table.meta["alpha"])
+    focus = 0.55 - 0.25 * alpha if focus is None else focus
+    rng = np.random.default_rng([7, len(table), *table.meta["data"].encode()])  # the same objects at every alpha
+    n = len(table)
+    area = rng.uniform(0.1, 0.5, n)
+    kind, noise = rng.random(n), rng.uniform(-0.3, 0.3, n)
+    mass = np.clip(area + (1 - area) * (focus + noise + 0.1 * (table.predicted == table.labels)), 0, 1)
+    status = np.full(n, "ok", dtype=object)
+    status[kind < missing + empty] = "empty-evidence"
+    status[kind < missing] = "no-evidence"
+    status[(kind > 1 - flat) & (noise < 0.3 - 0.3 * alpha)] = "flat-map"
+    ok = status == "ok"
+    measures = {
+        "mass": np.where(ok, mass, np.where(status == "empty-evidence", 0.0, np.nan)),
+        "area": np.where(status == "no-evidence", np.nan, np.where(status == "empty-evidence", 0.0, area)),
+        "normalised_mass": np.where(ok, mass / area, np.nan),
+        "pointing": np.where(ok, (mass > 0.55).astype(float), np.nan),
+    }
+    meta = {**table.meta, "relevance_method": "attention", "layers": "last", "rule": f"mass>={rule:g}", **facts}
+    return Rationales(table.ids, table.labels, table.predicted, measures, tuple(status), ok & (mass >= rule), meta)
 
 
 def tables_of(alphas=ALPHAS, natural=NATURAL, corruptions=CORRUPTIONS, severities=2, **options):
@@ -76,7 +104,7 @@ def log_events(epochs=4, steps=12, collapse=True):
     return events
 
 
-def write_run(path, tables, *, recipe=None, events=None, class_names=("zero", "one"), damage=()):
+def write_run(path, tables, *, recipe=None, events=None, class_names=("zero", "one"), rationales=(), damage=()):
     """A run directory with these tables; `damage` names files that are left out."""
     path.mkdir(parents=True)
     (path / "recipe.toml").write_text(parse(recipe or {"method": {"name": "full"}}).to_toml())
@@ -88,6 +116,8 @@ def write_run(path, tables, *, recipe=None, events=None, class_names=("zero", "o
         (path / "log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     for table in tables:
         table.save(path / "predictions" / table_name(dict(table.meta)))
+    for table in rationales:
+        table.save(path / "rationales" / table_name(dict(table.meta)))
     for name in damage:
         (path / name).unlink()
     return path
@@ -96,6 +126,16 @@ def write_run(path, tables, *, recipe=None, events=None, class_names=("zero", "o
 @pytest.fixture(scope="session")
 def made_tables():
     return tables_of
+
+
+@pytest.fixture(scope="session")
+def made_predictions():
+    return predictions
+
+
+@pytest.fixture(scope="session")
+def made_rationales():
+    return rationales_of
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The one shape of a score: a row says which model on which data, how many samples, and the numbers."""
 
+from collections.abc import Mapping
 from typing import NotRequired, TypedDict
 
 
@@ -37,6 +38,38 @@ class Row(TypedDict):
     intervals: dict[str, list[float]]
     hashes: dict[str, str]
     written: NotRequired[str]
+
+
+def row_of_table(meta: Mapping[str, str], n: int, metrics: dict[str, float], intervals: dict[str, list[float]]) -> Row:
+    """Return the row of a table of predictions or rationales; the table does not know its run.
+
+    Args:
+        meta: of the table.
+        n: samples scored.
+        metrics: value by name.
+        intervals: lower and upper end by name.
+
+    Example:
+        >>> row = row_of_table({"model": "tiny", "data": "digits", "weights_hash": "ab"}, 600, {"accuracy": 0.5}, {})
+        >>> row["alpha"], row["split"], row["severity"], row["hashes"]
+        (None, 'test', None, {'weights': 'ab'})
+    """
+    alpha = meta.get("alpha", "")
+    return {
+        "model": meta.get("model", ""),
+        "run": None,
+        "method": None,
+        "alpha": float(alpha) if alpha else None,
+        "data": meta.get("data", ""),
+        "split": meta.get("split", "test"),
+        "role": meta.get("role", "id"),
+        "group": meta.get("group", ""),
+        "severity": int(meta.get("severity") or 0) or None,
+        "n": n,
+        "metrics": metrics,
+        "intervals": intervals,
+        "hashes": {key.removesuffix("_hash"): value for key, value in meta.items() if key.endswith("_hash")},
+    }
 
 
 def row_key(row: Row) -> tuple[object, ...]:

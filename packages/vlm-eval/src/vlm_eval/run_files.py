@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from vlm_data.errors import CallError, VlmDataError
-from vlm_data.tables import Predictions
+from vlm_data.tables import Predictions, Rationales
 from vlm_finetune.recipe import load_recipe
 from vlm_finetune.run_log import read_log
 
 # The names stand here again, because the modules that write these files import torch, which a report does not need.
 RECIPE, ENVIRONMENT, LOG, MANIFEST = "recipe.toml", "environment.json", "log.jsonl", "model.json"
-PREDICTIONS = "predictions"
+PREDICTIONS, RATIONALES = "predictions", "rationales"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +53,17 @@ class RunFiles:
             if alpha is None or math.isclose(float(table.meta["alpha"]), alpha, abs_tol=1e-6):
                 yield table
 
+    def rationales(self, split: str = "test") -> Iterator[Rationales]:
+        """Load tables of rationales one by one, ordered by file name; none if nobody has made any.
+
+        Args:
+            split: of the data.
+
+        Raises:
+            VlmDataError: if a table is damaged.
+        """
+        yield from (table for table in read_rationales(self.path / RATIONALES) if table.meta.get("split") == split)
+
     def validation(self) -> Iterator[Predictions]:
         """Load the validation tables of all alphas, one by one.
 
@@ -78,6 +89,16 @@ def read_run(run_dir: str | os.PathLike[str]) -> RunFiles:
         )
     manifest, environment = _read_json(folder / MANIFEST), _read_json(folder / ENVIRONMENT)
     return RunFiles(folder, load_recipe(folder / RECIPE), environment, manifest, read_log(folder / LOG))
+
+
+def read_rationales(folder: str | os.PathLike[str]) -> Iterator[Rationales]:
+    """Load the tables of rationales in a folder one by one, ordered by file name; none if there is no such folder.
+
+    Raises:
+        VlmDataError: if a table is damaged.
+    """
+    for path in sorted(Path(folder).glob("*.parquet")):
+        yield Rationales.load(path)
 
 
 def run_folders(folder: str | os.PathLike[str]) -> list[Path]:

@@ -16,7 +16,7 @@ from vlm_eval.metrics.groups import accuracies_by_group
 from vlm_eval.metrics.likelihood import softmax
 from vlm_eval.metrics.samples import check_samples
 from vlm_eval.rescaling import ModelKey, model_key, rescaled
-from vlm_eval.rows import Row
+from vlm_eval.rows import Row, row_of_table
 
 DEFAULT_METRICS = (
     "accuracy",
@@ -230,7 +230,7 @@ def _score(
         exact = clopper_pearson(int(outcomes.correct.sum()), len(ids), scoring.level)
         resampled = joint_bootstrap([outcomes], resamples=scoring.resamples, seed=scoring.seed)
         intervals = {"accuracy": list(exact), "ece": list(resampled.interval("ece", scoring.level, "basic"))}
-    row = _row(predictions.meta, len(ids), metrics, intervals)
+    row = row_of_table(predictions.meta, len(ids), metrics, intervals)
     return {**row, "run": None if run is None else str(run), "method": method}, outcomes
 
 
@@ -247,25 +247,6 @@ def _labelled_groups(predictions: Predictions) -> dict[str, Sequence[str]]:
     """Return the groups of the labelled samples, by attribute."""
     rows = np.flatnonzero(predictions.labelled)
     return {attribute: [values[row] for row in rows] for attribute, values in predictions.groups.items()}
-
-
-def _row(meta: Mapping[str, str], n: int, metrics: dict[str, float], intervals: dict[str, list[float]]) -> Row:
-    alpha = meta.get("alpha", "")
-    return {
-        "model": meta.get("model", ""),
-        "run": None,
-        "method": None,
-        "alpha": float(alpha) if alpha else None,
-        "data": meta.get("data", ""),
-        "split": meta.get("split", "test"),
-        "role": meta.get("role", "id"),
-        "group": meta.get("group", ""),
-        "severity": int(meta.get("severity") or 0) or None,
-        "n": n,
-        "metrics": metrics,
-        "intervals": intervals,
-        "hashes": {key.removesuffix("_hash"): value for key, value in meta.items() if key.endswith("_hash")},
-    }
 
 
 def _corruption(row: Row) -> str:

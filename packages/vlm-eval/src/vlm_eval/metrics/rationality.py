@@ -3,12 +3,16 @@
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Float64, Int, Shaped
 
 from vlm_data.errors import CallError, VlmDataError
 from vlm_eval.metrics.proportions import Proportion
+
+Share = Literal["pt", "ir", "validity", "accuracy"]
+SHARES: tuple[Share, ...] = ("pt", "ir", "validity", "accuracy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +66,7 @@ class RationaleCounts:
         return Proportion(self.rr, self.rr + self.wr)
 
     @property
-    def shares(self) -> Mapping[str, Proportion]:
+    def shares(self) -> Mapping[Share, Proportion]:
         """PT, IR, validity and accuracy by name of the metric."""
         return {"pt": self.pt, "ir": self.ir, "validity": self.validity, "accuracy": self.accuracy}
 
@@ -174,6 +178,24 @@ def counts_per_class(
     counts = np.bincount(4 * labels + cells, minlength=4 * (int(labels.max(initial=-1)) + 1)).reshape(-1, 4)
     present = np.flatnonzero(counts.sum(axis=1))
     return {int(label): RationaleCounts(*(int(count) for count in counts[label])) for label in present}
+
+
+def share_of_counts(counts: Int[np.ndarray, "*any four"], share: Share) -> Float64[np.ndarray, "*any"]:
+    """Return a share of many 2 x 2 tables, NaN where it is undefined.
+
+    Example:
+        >>> share_of_counts(np.array([[9, 6, 13, 9], [0, 0, 1, 1]]), "pt").tolist()
+        [0.6, nan]
+    """
+    rr, rw, wr, ww = np.moveaxis(counts.astype(np.float64), -1, 0)
+    top, bottom = {
+        "pt": (rr, rr + rw),
+        "ir": (rr, rr + wr),
+        "validity": (rr + wr, rr + rw + wr + ww),
+        "accuracy": (rr + rw, rr + rw + wr + ww),
+    }[share]
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that says undefined
+        return top / bottom
 
 
 def prediction_trustworthiness(correct: Bool[np.ndarray, " n"], rational: Bool[np.ndarray, " n"]) -> float:
