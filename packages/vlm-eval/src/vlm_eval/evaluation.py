@@ -12,8 +12,10 @@ from vlm_data.tables import Predictions
 from vlm_eval.alpha_choice import choose_alpha as choose_alpha
 from vlm_eval.interpolation.mixtures import PLAIN, Mixture
 from vlm_eval.prediction import predict_sets
+from vlm_eval.rationality.rows import with_rationales
 from vlm_eval.rescaling import ModelKey, fitted_temperatures
 from vlm_eval.rows import Row
+from vlm_eval.run_files import RATIONALES, read_rationales
 from vlm_eval.scores import Scoring, score_tables
 from vlm_eval.sweep import evaluate_interpolations
 from vlm_finetune.errors import VlmFinetuneError
@@ -84,7 +86,7 @@ def predict_run(
 
 
 def read_verdict(run: Run) -> Verdict:
-    """Compute the scores of a run from its predictions; no model is needed.
+    """Compute the scores of a run from its predictions, and PT and IR where it has rationales; no model is needed.
 
     Raises:
         VlmFinetuneError: if the run has no predictions yet.
@@ -97,6 +99,7 @@ def read_verdict(run: Run) -> Verdict:
     tables = sorted((Predictions.load(path) for path in paths), key=_table_order)
     scoring = Scoring(temperatures=fitted_temperatures(tables))
     rows = score_tables(tables, run=run.path, method=run.recipe.method, scoring=scoring)
+    rows = with_rationales(rows, read_rationales(run.path / RATIONALES))
     settings = run.recipe.evaluation
     return Verdict(rows, choose_alpha(rows) if settings.choose_alpha else settings.alpha)
 

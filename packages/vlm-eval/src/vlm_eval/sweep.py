@@ -143,7 +143,7 @@ def evaluate_interpolations(
     for model in (zero_shot, fine_tuned):
         require_head(model)
     interpolation: Interpolation | None = None
-    facts = _mixture_facts(zero_shot, fine_tuned, alphas, mixture)
+    facts = mixture_facts(zero_shot, fine_tuned, alphas, mixture)
     for evaluation in sets:
         metas = [{**fact, **set_facts(evaluation)} for fact in facts]
         paths = [Path(out) / table_name(meta) if out else None for meta in metas]
@@ -158,9 +158,19 @@ def evaluate_interpolations(
         yield from tables
 
 
-def _mixture_facts(
-    zero_shot: Classifier, fine_tuned: Classifier, alphas: Sequence[float], mixture: Mixture
+def mixture_facts(
+    zero_shot: Classifier, fine_tuned: Classifier, alphas: Sequence[float], mixture: Mixture = PLAIN
 ) -> list[dict[str, str]]:
+    """Return what the tables of interpolated models say about their model, one entry per alpha.
+
+    Tables of anything else about these models say the same: that is how a rationale finds its prediction.
+
+    Args:
+        zero_shot: the model at alpha 0.
+        fine_tuned: the model at alpha 1.
+        alphas: weights of the fine-tuned model.
+        mixture: the rule that merges them.
+    """
     start, end = model_facts(zero_shot), model_facts(fine_tuned)
     names = {0.0: "zero-shot", 1.0: "fine-tuned"} if mixture.keeps_ends else {}
     return [

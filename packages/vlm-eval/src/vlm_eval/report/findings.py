@@ -5,11 +5,13 @@ from collections.abc import Container, Sequence
 from functools import cached_property
 from typing import Any
 
+from vlm_data.tables import Rationales
 from vlm_eval.alpha_choice import AlphaChoices, alpha_choices, choose_alpha
 from vlm_eval.comparing.changes import GroupBootstrap, group_bootstrap
 from vlm_eval.comparing.disagreement import Disagreement, disagreements, with_means
 from vlm_eval.diagnostics.spectrum_file import SPECTRA, UNIT, FeatureDiagnostics, read_diagnostics
 from vlm_eval.metrics.reliability import ReliabilityTable
+from vlm_eval.rationality.rows import with_rationales
 from vlm_eval.report.diagnostics import Diagnostics, diagnose, pooled_reliability
 from vlm_eval.rescaling import Rescaled, fitted_temperature, fitted_temperatures
 from vlm_eval.rows import Row
@@ -40,7 +42,13 @@ class Findings:
         method = self.files.recipe.get("method", {}).get("name")
         labelled = (table for table in self.files.tables() if table.labelled.any())
         scoring = Scoring(temperatures=fitted_temperatures(self.files.validation()))
-        return sorted(score_tables(labelled, run=self.files.path, method=method, scoring=scoring), key=_order)
+        rows = score_tables(labelled, run=self.files.path, method=method, scoring=scoring)
+        return sorted(with_rationales(rows, self.rationales), key=_order)
+
+    @cached_property
+    def rationales(self) -> list[Rationales]:
+        """Where relevance lay on the test sets; empty if nobody has judged that."""
+        return list(self.files.rationales())
 
     @cached_property
     def unlabelled(self) -> list[str]:
