@@ -61,7 +61,7 @@ def test_what_is_undefined_is_null_in_the_file(tmp_path: Path):
 
 def test_correct_labelled_and_known():
     status = (OK, NO_EVIDENCE, EMPTY, FLAT)
-    labels, predicted, none = np.array([0, 1, -1, 2]), np.array([0, 2, 1, 2]), np.zeros(4, dtype=bool)
+    labels, predicted, none = np.array([0, 1, -1, 2]), np.array([0, 2, -1, 2]), np.zeros(4, dtype=bool)
     rationales = Rationales(("a", "b", "c", "d"), labels, predicted, {}, status, none)
     assert rationales.correct.tolist() == [True, False, False, True]
     assert rationales.labelled.tolist() == [True, True, False, True]

@@ -92,8 +92,8 @@ class Rationales:
 
     @property
     def correct(self) -> Bool[np.ndarray, " n"]:
-        """Is the predicted class the label."""
-        return self.predicted == self.labels
+        """Is the predicted class the label; False where the label is unknown."""
+        return (self.predicted == self.labels) & self.labelled
 
     @property
     def known(self) -> Bool[np.ndarray, " n"]:
