@@ -257,7 +257,7 @@ def resnet() -> OpenClipEncoder:
 
 def test_what_cannot_be_recorded_is_said():
     tiny = load_encoder("tiny")
-    with pytest.raises(CapabilityError, match=r"random cannot do vision attention .*It can do: adapters, image"):
+    with pytest.raises(CapabilityError, match=r"random cannot do vision attention .*It can do: adapters, feature map"):
         record_attention(resnet(), "vision").__enter__()
     with pytest.raises(CapabilityError, match="cannot do cross attention"):
         record_attention(tiny, "cross").__enter__()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from transformers import BlipTextModel
 
@@ -131,8 +131,22 @@ class FusionEncoder(MatchingModel):
             found = self.text_encoder(input_ids=torch.cat((first, tokens[:, 1:]), dim=1), **seen)
         return cast(Tensor, found.last_hidden_state)
 
+    def is_padding(self, tokens: Int64[Tensor, "n length"]) -> Bool[Tensor, "n length"]:
+        """Return which token ids only fill up the length."""
+        return tokens.eq(self.tokenizer.padding_id)
+
+    @property
+    def grounding_layer(self) -> int:
+        """The cross-attention layer of the published Grad-CAM, counted from 0 among those that there are.
+
+        Of the six of ALBEF-base the third, index 8 of its text layers (Li et al. 2021); of the twelve of BLIP-base the
+        eighth, as in LAVIS and PNP-VQA (Tiong et al. 2022). Other depths: the same share.
+        """
+        count = len(self.attention_modules("cross"))
+        return count // 3 if self.fusion_encoder is not None else count * 7 // 12
+
     def _mask(self, tokens: Tensor) -> Tensor:
-        return tokens.ne(self.tokenizer.padding_id).long()
+        return (~self.is_padding(tokens)).long()
 
     def _without_padding(self, tokens: Tensor) -> Tensor:
         used = tokens.ne(self.tokenizer.padding_id).any(dim=0).nonzero()

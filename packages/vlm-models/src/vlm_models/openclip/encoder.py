@@ -126,6 +126,17 @@ class OpenClipEncoder(DualEncoder):
         pooled = towers.pooled_region(self.clip.visual, cut)
         return super().region_features(cut) if pooled is None else pooled
 
+    def last_stage(self) -> nn.Module:
+        """Return the last stage of a ResNet of OpenAI's kind, or all stages of a convolutional tower of timm.
+
+        Raises:
+            CapabilityError: if the image tower is something else.
+        """
+        found = towers.last_stage(self.clip.visual)
+        if found is None:
+            raise require(self, "feature map")
+        return found
+
     def attention_modules(self, tower: str) -> Sequence[nn.Module]:
         """Return the attention modules of a tower, first layer first.
 

@@ -23,6 +23,8 @@ def capabilities(clip: Any) -> frozenset[str]:
     found = {"image", "text"}
     if _is_transformer(clip.visual) or _is_timm_transformer(clip.visual) or hasattr(clip.visual, "attnpool"):
         found.add("tokens")
+    if last_stage(clip.visual) is not None:
+        found.add("feature map")
     found |= {f"{tower} attention" for tower in ("vision", "text", "pooling") if attention_modules(clip, tower)}
     if "vision attention" in found or "text attention" in found:
         found.add("adapters")
@@ -37,16 +39,38 @@ def _is_timm_transformer(visual: nn.Module) -> bool:
     return hasattr(getattr(visual, "trunk", None), "blocks") and hasattr(getattr(visual, "trunk", None), "cls_token")
 
 
+def last_stage(visual: Any) -> nn.Module | None:
+    """Return the module whose output is the last feature map, (n, c, h, w); None for towers that are no such ResNet.
+
+    Of timm those with `stages` of convolutions (ConvNeXt) or with `layer4` (ResNet).
+    """
+    if hasattr(visual, "attnpool"):
+        return visual.layer4
+    trunk = getattr(visual, "trunk", None)
+    found = getattr(trunk, "layer4", None)
+    stages = getattr(trunk, "stages", None)
+    is_plain = stages is not None and not any("attn" in name for name, _ in stages.named_modules())
+    return stages if found is None and is_plain else found
+
+
 def attention_modules(clip: Any, tower: str) -> Sequence[nn.Module]:
     """Return the attention modules of a tower, first layer first; empty if it has none that can be recorded."""
     visual, text = clip.visual, getattr(clip, "text", clip)
     if tower == "pooling":
-        pool = getattr(getattr(visual, "trunk", None), "attn_pool", None)
-        return [pool] if pool is not None and hasattr(pool, "fused_attn") else []
+        pool = _pooling(visual)
+        return [] if pool is None else [pool]
     if tower == "vision" and _is_timm_transformer(visual):
         return [block.attn for block in visual.trunk.blocks if getattr(block.attn, "fused_attn", None) is not None]
     blocks = getattr(getattr(visual if tower == "vision" else text, "transformer", None), "resblocks", ())
     return [block.attn for block in blocks] if tower in ("vision", "text") else []
+
+
+def _pooling(visual: Any) -> nn.Module | None:
+    """Return the attention of the head that pools all tokens, in towers of timm and of CoCa with one such head."""
+    pool = getattr(getattr(visual, "trunk", None), "attn_pool", None)
+    if pool is None and getattr(visual, "attn_pool_contrastive", None) is None:
+        return getattr(getattr(visual, "attn_pool", None), "attn", None)
+    return pool if hasattr(pool, "fused_attn") else None
 
 
 def parameter_group(name: str) -> str:
@@ -70,11 +94,13 @@ def parameter_group(name: str) -> str:
 def vision_tokens(visual: Any, pixels: Tensor) -> VisionOutput:
     """Run an image tower up to its projection; of a convolutional one, tokens are the cells of its last feature map."""
     if _is_transformer(visual):
-        with _output_of(visual.transformer) as found:
+        with _output_of(visual.transformer) as found, _output_of(visual.ln_post) as normed:
             features = _first(visual(pixels))
         raw = found[0]
-        tokens = raw if visual.attn_pool is not None else visual.ln_post(raw)
-        return VisionOutput(tokens, visual._pool(raw)[0], 1, tuple(visual.grid_size), features)
+        tokens = visual.ln_post(raw) if visual.attn_pool is None else raw
+        # Attention that pools is not run again: `vlm_models.attention` keeps what was computed last.
+        pooled = visual._pool(raw)[0] if _pooling(visual) is None else visual._global_pool(normed[-1])[0]
+        return VisionOutput(tokens, pooled, 1, tuple(visual.grid_size), features)
     if _is_timm_transformer(visual):
         trunk = visual.trunk
         tokens = trunk.forward_features(pixels)
