@@ -1,31 +1,26 @@
 """Miniature copies of published data sets, written as their authors lay them out."""
 
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from scipy.io import savemat
+
+from specimens.evidence import write_caltech101, write_cub, write_localisation, write_stanforddogs
+from specimens.images import write_image
 
 IMAGENET_CLASSES = {6: "n01498041", 11: "n01531178", 409: "n02708093", 414: "n02769748", 530: "n03196217"}
 """Class numbers and WordNet ids: 6, 11, 414 are in R, 6, 11, 530 in A; 409 and 530 are one ObjectNet class."""
 CORRUPTIONS = ("noise/gaussian_noise", "snow")
 
 
-def write_image(path: Path, size: tuple[int, int] = (20, 16)) -> None:
-    """Write one image of random pixels that depend on the path below the tree."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(zlib.crc32("/".join(path.parts[-4:]).encode()))
-    picture = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
-    picture.save(path, format="PNG" if path.suffix == ".png" else "JPEG")
-
-
-def write_classes(folder: Path, names: list[str], per_class: int, suffix: str = "JPEG") -> None:
+def write_classes(
+    folder: Path, names: list[str], per_class: int, suffix: str = "JPEG", size: tuple[int, int] = (20, 16)
+) -> None:
     """Write class folders of images."""
     for name in names:
         for number in range(per_class):
-            write_image(folder / name / f"{name.replace('/', '-')}_{number}.{suffix}")
+            write_image(folder / name / f"{name.replace('/', '-')}_{number}.{suffix}", size)
 
 
 def write_imagenet(root: Path) -> None:
@@ -33,6 +28,8 @@ def write_imagenet(root: Path) -> None:
     wnids = list(IMAGENET_CLASSES.values())
     write_classes(root / "imagenet" / "train", wnids, 12)
     write_classes(root / "imagenet" / "val", wnids, 4)
+    boxes = {f"{wnid}_{number}": f"{wnid} 5 4 {9 + number} 11" for wnid in wnids for number in range(4)}
+    write_localisation(root / "imagenet" / "LOC_val_solution.csv", boxes)
     write_classes(root / "ImageNetV2-matched-frequency", [*map(str, IMAGENET_CLASSES), "7"], 2)
     write_classes(root / "imagenet-r", [wnids[0], wnids[1], wnids[3], "n01443537"], 3)
     write_classes(root / "imagenet-a", [wnids[0], wnids[1], wnids[4]], 3)
@@ -42,7 +39,7 @@ def write_imagenet(root: Path) -> None:
             write_image(root / "objectnet-1.0" / "images" / folder / f"{number}.png")
     for corruption in CORRUPTIONS:
         for severity in range(1, 6):
-            write_classes(root / "ImageNet-C" / corruption / str(severity), wnids, 1)
+            write_classes(root / "ImageNet-C" / corruption / str(severity), wnids, 1, size=(16, 16))
 
 
 def write_fmow(root: Path) -> None:
@@ -67,12 +64,6 @@ def write_iwildcam(root: Path) -> None:
         rows.append(f"{number},{split},{(0, 6, 7, 181)[number // 5 % 4]},{number}.jpg")
         write_image(folder / "train" / f"{number}.jpg")
     (folder / "metadata.csv").write_text("\n".join([",split,y,filename", *rows]) + "\n")
-
-
-def write_caltech101(root: Path) -> None:
-    """Write three of the 101 classes, and the background."""
-    folder = root / "caltech-101" / "101_ObjectCategories"
-    write_classes(folder, ["BACKGROUND_Google", "Faces_easy", "car_side", "yin_yang"], 10, "jpg")
 
 
 def write_flowers102(root: Path) -> None:
@@ -116,12 +107,14 @@ def write_sst2(root: Path) -> None:
 
 PUBLISHED: dict[str, Callable[[Path], None]] = {
     "caltech101": write_caltech101,
+    "cub": write_cub,
     "flowers102": write_flowers102,
     "fmow": write_fmow,
     "imagenet": write_imagenet,
     "iwildcam": write_iwildcam,
     "patchcamelyon": write_patchcamelyon,
     "sst2": write_sst2,
+    "stanforddogs": write_stanforddogs,
     "stanfordcars": write_stanfordcars,
 }
 """For every published data set the function that writes its miniature below a folder, the later `--data-root`."""

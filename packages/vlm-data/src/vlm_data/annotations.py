@@ -77,7 +77,9 @@ def read_positions(path: Path, count: int) -> list[int]:
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise DataLayoutError(f"cannot read {path}: {error}. Expected a JSON list of positions. Copy it again.") from error
+        raise DataLayoutError(
+            f"cannot read {path}: {error}. Expected a JSON list of positions. Copy it again."
+        ) from error
     if not isinstance(content, Sequence) or not all(type(value) is int for value in content):
         raise DataLayoutError(f"{path} is not a list of whole numbers. Expected positions of images. Copy it again.")
     wrong = [value for value in content if not 0 <= value < count]

@@ -1,13 +1,14 @@
 """Published data sets that are prepared as class folders: `train/CLASS/*`, `val/CLASS/*`, `test/CLASS/*`."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from vlm_data.asset import asset_lines
 from vlm_data.benchmark import Benchmark
 from vlm_data.class_folders import class_folders
 from vlm_data.errors import DataLayoutError, listing
+from vlm_data.evidence.source import EvidenceSource
 from vlm_data.file_benchmark import DRAWN_SHARE, SPLIT_WORDS, check_coverage, file_benchmark
 from vlm_data.published import Labelled, file_list, same_names
 
@@ -56,6 +57,7 @@ def folders_benchmark(
     *,
     besides: Sequence[str] = (),
     share: float = DRAWN_SHARE,
+    evidence: Callable[[Sequence[tuple[str, Path]]], EvidenceSource | None] = lambda _: None,
 ) -> Benchmark:
     """Read class folders into a benchmark; templates are those of the asset `NAME/templates.txt`.
 
@@ -68,6 +70,7 @@ def folders_benchmark(
         seed: of what is drawn.
         besides: folders that are no classes.
         share: of the images of a class that a missing split gets.
+        evidence: finds what is known about the images, given id and file of each.
 
     Raises:
         DataLayoutError: for no training images, folders that are no classes, and what `class_folders` refuses.
@@ -88,7 +91,8 @@ def folders_benchmark(
         for path in classes[key]
     ]
     names = [known.names[label] for label in present]
-    files = file_list(images)
+    source = evidence([(image, path) for image, path, _, _ in images])
+    files = dataclasses.replace(file_list(images), evidence_source=source)
     check_coverage(name, names, files)
     benchmark = file_benchmark(name, names, asset_lines(f"{name}/templates.txt"), files, seed, share=share)
     few = f"{len(present)} of the {len(known.names)} classes are in {trees['train']}."

@@ -43,7 +43,7 @@ def published_files(whole: Path) -> tuple[list[str], FileList]:
     else:
         kept = [row for row, (_, path, _) in enumerate(rows) if not path.parent.name.startswith("BACKGROUND")]
     splits = np.full(len(kept), "train", dtype=object)
-    splits[list(test_positions(len(kept)))] = "test"
+    splits[list(held_out_positions(len(kept)))] = "test"
     files = FileList(
         tuple(rows[row][0] for row in kept),
         tuple(rows[row][1] for row in kept),
@@ -54,7 +54,7 @@ def published_files(whole: Path) -> tuple[list[str], FileList]:
     return names, files
 
 
-def test_positions(count: int) -> range:
+def held_out_positions(count: int) -> range:
     """Return which of `count` images are for testing: 1, 1 + s, 1 + 2 s, ... with s = count // int(0.2 count).
 
     The published program counts 0, s, 2 s, ... and adds 1, which for count mod s = 1 is past the last image; here such
@@ -64,7 +64,7 @@ def test_positions(count: int) -> range:
         DataLayoutError: for fewer than five images.
 
     Example:
-        >>> list(test_positions(11)), len(test_positions(8677))
+        >>> list(held_out_positions(11)), len(held_out_positions(8677))
         ([1, 6], 1736)
     """
     size = int(TEST_SHARE * count)

@@ -44,8 +44,12 @@ class AnnotationFiles:
         """
         return self.read(self.files[sample_id], size) if sample_id in self.files else None
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits of ids, file sizes (contents are not read; 0 if missing) and the rule."""
+        return self._digest
+
+    @cached_property  # every split of a data set asks for it
+    def _digest(self) -> str:
         sizes = [(name, path.stat().st_size if path.exists() else 0) for name, path in sorted(self.files.items())]
         return hashlib.sha256(repr((self.rule, sizes)).encode()).hexdigest()[:16]
