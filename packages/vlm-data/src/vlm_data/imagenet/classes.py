@@ -2,8 +2,10 @@
 
 import dataclasses
 from functools import cache
+from pathlib import Path
 
 from vlm_data.asset import asset_lines
+from vlm_data.errors import DataLayoutError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,34 @@ def official_names() -> tuple[str, ...]:
         ('tench', True)
     """
     return asset_lines("imagenet/class_names.txt")
+
+
+def first_synonyms(path: Path) -> tuple[str, ...]:
+    """Return the first of the synonyms on each of the 1000 lines of a file of somebody's own.
+
+    Published numbers of rationales use these names. Two occur twice, `crane` (bird and machine) and `maillot`.
+
+    Raises:
+        DataLayoutError: if the file is missing, or has not 1000 lines with a name.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "imagenet-classes.txt")
+        >>> _ = path.write_text(chr(10).join(["tench, Tinca tinca"] * 1000))
+        >>> first_synonyms(path)[0]
+        'tench'
+    """
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataLayoutError(f"cannot read {path}: {error}. Expected 1000 lines of synonyms. Put it there.") from error
+    names = tuple(line.split(",")[0].strip() for line in lines)
+    if len(names) != len(wnids()) or not all(names):
+        raise DataLayoutError(
+            f"{path} has {len(names)} lines, {names.count('')} of them without a name. Expected {len(wnids())}, "
+            "synonyms separated by commas, in the order of the WordNet ids. Copy the file again."
+        )
+    return names
 
 
 @cache

@@ -13,6 +13,7 @@ from vlm_data.benchmark import ClassSources, Shift
 from vlm_data.dataset import FileDataset
 from vlm_data.errors import DataLayoutError
 from vlm_data.imagenet.classes import objectnet_classes, subset_ids, wnids
+from vlm_data.imagenet.localisation import CroppedBoxes
 from vlm_data.published import Labelled, check_folders, first_folder, labelled_images
 
 Labels = Mapping[int, int]
@@ -35,16 +36,19 @@ NATURAL_FOLDERS = {
     "sketch": ("sketch", "imagenet-sketch"),
     "objectnet": ("objectnet-1.0/images",),
 }
-CORRUPTION_FOLDERS = ("ImageNet-C", "imagenet-c")
+CORRUPTION_FOLDERS = ("ImageNet-C", "imagenet-c", "IN/ImageNet-C")
 
 
-def present_shifts(root: Path, labels: Labels, cut_border: bool = True) -> tuple[list[Shift], list[str]]:
+def present_shifts(
+    root: Path, labels: Labels, cut_border: bool = True, boxes: CroppedBoxes | None = None
+) -> tuple[list[Shift], list[str]]:
     """Return the shifts below a folder, natural ones first, and notes about those that are not there.
 
     Args:
         root: where the folders of all shifts lie.
         labels: label of each ImageNet class number the benchmark has.
         cut_border: whether the red frame of ObjectNet is cut off, see `objectnet`.
+        boxes: evidence of the corrupted images, or None.
 
     Raises:
         DataLayoutError: if one is there, but not as its authors hand it out.
@@ -60,12 +64,14 @@ def present_shifts(root: Path, labels: Labels, cut_border: bool = True) -> tuple
         else:
             missing.append(f"{name} ({folders[0]})")
     folder = first_folder(root, CORRUPTION_FOLDERS)
-    corruptions = corrupted(folder, labels) if folder else []
+    corruptions = corrupted(folder, labels, boxes) if folder else []
     lacking = sorted(set(CORRUPTIONS) - {shift.name for shift in corruptions})
     if lacking:
         few = f": {', '.join(lacking)}" if corruptions else ""
         missing.append(f"{len(lacking)} corruptions ({CORRUPTION_FOLDERS[0]}{few})")
     notes = [f"shifts that {root} has not, or of other classes only: {', '.join(missing)}."] if missing else []
+    if boxes:
+        notes += _without_clean(corruptions, boxes)
     return [*shifts, *corruptions], notes
 
 
@@ -114,7 +120,7 @@ def _objectnet(shift: str, folder: Path, labels: Labels, border: int) -> Shift |
     return _shift(shift, folder, label_of, tuple(tuple(sources) for _, sources in kept), border)
 
 
-def corrupted(folder: Path, labels: Labels) -> list[Shift]:
+def corrupted(folder: Path, labels: Labels, boxes: CroppedBoxes | None = None) -> list[Shift]:
     """Read ImageNet-C: `CORRUPTION/SEVERITY/WNID/*`, five severities each; ids are those of the clean images.
 
     Raises:
@@ -136,10 +142,17 @@ def corrupted(folder: Path, labels: Labels) -> list[Shift]:
         for level in SEVERITIES:
             check_folders(home / str(level), _numbers(), "WordNet ids")
             images = labelled_images(home / str(level), label_of, "test", "val")
-            levels.append(_dataset(f"{name}-{level}", images))
+            levels.append(_dataset(f"{name}-{level}", images, evidence=boxes))
         if all(len(level) for level in levels):
             shifts.append(Shift(name, "corruption", tuple(levels)))
     return shifts
+
+
+def _without_clean(corruptions: Sequence[Shift], boxes: CroppedBoxes) -> list[str]:
+    """Return a note about corrupted images whose clean image is not there, whose evidence cannot be placed."""
+    shown = {image for shift in corruptions for level in shift.datasets for image in level.ids}
+    lost = len(shown - boxes.paths.keys())
+    return [f"{lost} images of ImageNet-C have no clean image of that name, so no evidence."] if lost else []
 
 
 def _numbers() -> dict[str, int]:
@@ -156,7 +169,9 @@ def _shift(
     return Shift(name, "natural", (_dataset(name, images, border),), sources)
 
 
-def _dataset(name: str, images: Sequence[Labelled], border: int = 0) -> FileDataset:
+def _dataset(
+    name: str, images: Sequence[Labelled], border: int = 0, evidence: CroppedBoxes | None = None
+) -> FileDataset:
     return FileDataset(
         f"imagenet/{name}",
         "test",
@@ -164,6 +179,7 @@ def _dataset(name: str, images: Sequence[Labelled], border: int = 0) -> FileData
         np.array([label for _, _, label, _ in images], dtype=np.int64),
         tuple(path for _, path, _, _ in images),
         border=border,
+        evidence_source=evidence,
     )
 
 
