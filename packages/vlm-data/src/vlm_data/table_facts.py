@@ -1,6 +1,6 @@
 """What a table says about where it comes from: its file name, the facts it keeps, and whether it is the one wanted."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
@@ -77,13 +77,16 @@ def set_facts(evaluation: EvaluationSet) -> dict[str, str]:
     }
 
 
-def load_matching(kind: type[AnyTable], path: Path | None, facts: Mapping[str, str]) -> AnyTable | None:
+def load_matching(
+    kind: type[AnyTable], path: Path | None, facts: Mapping[str, str], *, ignoring: Container[str] = ()
+) -> AnyTable | None:
     """Return the table at `path` if it is whole and says that the same model saw the same data, else None.
 
     Args:
         kind: the class of the table, for example `Predictions`.
         path: where it would be; None = nowhere.
         facts: what its `meta` has to say, all of it and nothing else.
+        ignoring: names of facts that may differ.
     """
     if path is None or not path.exists():
         return None
@@ -91,4 +94,5 @@ def load_matching(kind: type[AnyTable], path: Path | None, facts: Mapping[str, s
         table = kind.load(path)
     except VlmDataError:
         return None  # damaged: it is computed and written again
-    return table if dict(table.meta) == dict(facts) else None
+    wanted, told = ({n: fact for n, fact in of.items() if n not in ignoring} for of in (facts, table.meta))
+    return table if wanted == told else None

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from torch import Tensor, distributed
 
 from vlm_data.dataset import ImageDataset
@@ -33,11 +33,11 @@ def map_batches(
     batch_size: int = EVALUATION_BATCH,
     workers: int | None = None,
     progress: Progress = silent,
-) -> Float32[np.ndarray, "n *rest"]:
+) -> Float[np.ndarray, "n *rest"]:
     """Apply `compute` to every batch of images and return all rows in ascending order of their keys, on every process.
 
     Processes take turns with the batches and exchange their rows at the end, so batches and results do not depend on
-    the number of processes and no sample is counted twice.
+    the number of processes and no sample is counted twice. Rows are in single precision, or in double if they come so.
 
     Args:
         compute: batch -> keys (r,) and rows (r, *rest), as many as it likes; no key may come twice.
@@ -60,7 +60,8 @@ def map_batches(
     keys, rows = [], []
     for done, batch in enumerate(batches, start=1):
         batch_keys, batch_rows = compute(batch.to(device))
-        rows.append(batch_rows.float().cpu().numpy())
+        wide = torch.promote_types(batch_rows.dtype, torch.float32)
+        rows.append(batch_rows.to(wide).cpu().numpy())
         keys.append(batch_keys.cpu().numpy())
         progress(f"reading {dataset.name} ({dataset.split})", done, total)
     return _in_order(keys, rows, world)

@@ -7,7 +7,7 @@ undefined is NaN: everything for a flat map, all but mass, pointing and area for
 import dataclasses
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
 MASS, AREA, NORMALISED_MASS = "mass", "area", "normalised_mass"
@@ -18,6 +18,10 @@ OVERLAP_MEASURES = (MASS, AREA, NORMALISED_MASS, POINTING, RANK, AVERAGE_PRECISI
 """Of map and evidence alone."""
 PERTURBATION_MEASURES = (INSERTION, DELETION)
 """Of map and model, without evidence, see `vlm_explain.rationale.perturbation`."""
+
+_LEVELS = 100_000
+"""Pixels tie if they differ by less than one part in so many of the largest: enlarging a map leaves rounding errors
+where a patch at the border is one even area, and what is decided by them changes with the batch."""
 
 
 def relevance_mass(maps: Float[Tensor, "n h w"], masks: Bool[Tensor, "n h w"]) -> Float64[Tensor, " n"]:
@@ -68,7 +72,7 @@ def pointing_game(maps: Float[Tensor, "n h w"], masks: Bool[Tensor, "n h w"]) ->
         >>> pointing_game(maps, torch.tensor([[[False, True], [False, False]]]))
         tensor([0.5000], dtype=torch.float64)
     """
-    most = maps == maps.amax(dim=(1, 2), keepdim=True)
+    most = _levels(maps) == _LEVELS
     return (most & masks).sum(dim=(1, 2)).double() / most.sum(dim=(1, 2))
 
 
@@ -124,6 +128,12 @@ def overlap_measures(maps: Float[Tensor, "n h w"], masks: Bool[Tensor, "n h w"])
     return {MASS: mass, AREA: area} | {name: value.masked_fill(nothing, torch.nan) for name, value in found.items()}
 
 
+def _levels(maps: Float[Tensor, "n h w"]) -> Float32[Tensor, "n h w"]:
+    """Return whole numbers in the order of the values, the largest of each map `_LEVELS`; NaN without relevance."""
+    wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
+    return (wide / wide.amax(dim=(1, 2), keepdim=True) * _LEVELS).round().float()
+
+
 @dataclasses.dataclass(frozen=True)
 class _Ranking:
     """The pixels of every image, the most relevant first.
@@ -138,7 +148,7 @@ class _Ranking:
 
     @classmethod
     def of(cls, maps: Float[Tensor, "n h w"], masks: Bool[Tensor, "n h w"]) -> "_Ranking":
-        values, order = maps.flatten(1).sort(dim=1, descending=True)
+        values, order = _levels(maps).flatten(1).sort(dim=1, descending=True)
         hits = masks.flatten(1).gather(1, order).cumsum(dim=1, dtype=torch.float64)
         last = torch.ones_like(masks.flatten(1))
         last[:, :-1] = values[:, :-1] != values[:, 1:]

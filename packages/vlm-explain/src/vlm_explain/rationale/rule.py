@@ -63,3 +63,7 @@ class Rule:
         if found is None or math.isnan(threshold):
             raise CallError(f"the rule {text!r} is not understood; expected MEASURE>=NUMBER, for example mass>=0.5.")
         return cls(found["measure"], threshold)
+
+
+PUBLISHED = Rule()
+"""`mass>=0.5`, the rule of the published program."""
