@@ -1,6 +1,7 @@
 """Images sorted into one folder per class: what lies where, asked of the disk once per folder."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from vlm_data.errors import DataLayoutError, listing
@@ -17,12 +18,12 @@ def scan(folder: Path) -> tuple[list[Path], list[Path]]:
     return [folder / name for name in folders], [folder / name for name in images]
 
 
-def class_folders(folder: Path, besides: str = "") -> dict[str, list[Path]]:
+def class_folders(folder: Path, besides: Sequence[str] = ()) -> dict[str, list[Path]]:
     """Return the sorted image files of every class folder.
 
     Args:
         folder: holds the class folders.
-        besides: name of a folder that is no class if it holds folders itself.
+        besides: names of folders that are no classes if they hold folders themselves.
 
     Raises:
         DataLayoutError: for no class folders, images outside them or deeper, or class folders without images.
@@ -37,8 +38,9 @@ def class_folders(folder: Path, besides: str = "") -> dict[str, list[Path]]:
     """
     folders, loose = scan(folder)
     contents = {path.name: scan(path) for path in folders}
-    if contents.get(besides, ([], []))[0]:
-        del contents[besides]
+    for name in besides:
+        if contents.get(name, ([], []))[0]:
+            del contents[name]
     deep = [path for inner, _ in contents.values() for path in inner if scan(path)[1]]
     if loose or deep or not contents:
         example = (loose + [image for path in deep for image in scan(path)[1]])[:1]

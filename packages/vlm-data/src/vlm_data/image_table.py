@@ -21,12 +21,14 @@ class ImageTable:
         captions: n tuples of texts, or empty without such a column.
         labels: n class names or numbers as written, or empty.
         splits: n of `train`, `val`, `test`, `shift:NAME`, or empty.
+        masks: n paths of masks as written, "" for images without one, or empty.
     """
 
     images: tuple[str, ...]
     captions: tuple[tuple[str, ...], ...] = ()
     labels: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
 
 
 def image_table(table: pa.Table, path: Path) -> ImageTable:
@@ -48,7 +50,7 @@ def image_table(table: pa.Table, path: Path) -> ImageTable:
     def per_image(role: str) -> tuple[str, ...]:
         if role not in roles:
             return ()
-        values, codes = column_codes(table[role], role, path)
+        values, codes = column_codes(table[role], role, path, may_be_empty=role == "evidence")
         return _agreed(values, codes, images, rows, role, path)
 
     splits = per_image("split")
@@ -58,6 +60,7 @@ def image_table(table: pa.Table, path: Path) -> ImageTable:
         _grouped(*column_codes(table["caption"], "caption", path), rows) if "caption" in roles else (),
         per_image("label"),
         tuple(words[word] for word in splits),
+        per_image("evidence"),
     )
 
 

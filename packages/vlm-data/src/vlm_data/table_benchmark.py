@@ -1,5 +1,7 @@
 """From a table of images to a benchmark: by labels where there are any, else by captions."""
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,10 @@ import numpy as np
 from vlm_data.benchmark import Benchmark
 from vlm_data.dataset import UNLABELLED
 from vlm_data.errors import DataLayoutError, listing
+from vlm_data.evidence.annotation_files import AnnotationFiles
+from vlm_data.evidence.mask_files import object_mask
+from vlm_data.evidence.own import BOX_FILE, COCO_FILE, own_evidence
+from vlm_data.evidence.source import EvidenceSource
 from vlm_data.file_benchmark import FileList, check_coverage, complete_splits, file_benchmark
 from vlm_data.image_table import ImageTable
 from vlm_data.text_files import CAPTION_AS_CLASS, class_names_in, templates_in
@@ -49,12 +55,13 @@ def table_benchmark(table: ImageTable, path: Path, root: Path | None, seed: int)
     n = len(table.images)
     files = FileList(
         ids=table.images,
-        paths=_existing(table.images, root or path.parent, path),
+        paths=_existing(table.images, "images", root or path.parent, path),
         labels=np.full(n, UNLABELLED, dtype=np.int64),
         splits=np.array(table.splits or ["train"] * n, dtype=object),
         captions=table.captions,
     )
     if not table.labels:
+        files = dataclasses.replace(files, evidence_source=_evidence(table, files, {}, root, path))
         return _retrieval(path.stem, files, seed)
     keys = _class_keys(table.labels)
     if len(keys) < 2:
@@ -63,17 +70,37 @@ def table_benchmark(table: ImageTable, path: Path, root: Path | None, seed: int)
     names = class_names_in(path.parent, keys, {key: f"class {key}" if numbers else key for key in keys})
     label_of = {key: label for label, key in enumerate(keys)}
     labels = np.array([label_of[key] for key in table.labels], dtype=np.int64)
-    files = FileList(files.ids, files.paths, labels, files.splits, files.captions)
+    files = dataclasses.replace(files, labels=labels)
+    words = {word: label for listed in (keys, names) for label, word in enumerate(listed)}
+    files = dataclasses.replace(files, evidence_source=_evidence(table, files, words, root, path))
     check_coverage(path.stem, names, files)
     return file_benchmark(path.stem, names, templates_in(path.parent), files, seed)
 
 
-def _existing(images: tuple[str, ...], base: Path, path: Path) -> tuple[Path, ...]:
+def _evidence(
+    table: ImageTable, files: FileList, class_words: Mapping[str, int], root: Path | None, path: Path
+) -> EvidenceSource | None:
+    """Return the masks of the column where there is one (they may lie anywhere), else what lies beside the table."""
+    if not any(table.masks):
+        return own_evidence(path.parent, files.ids, files.labels, class_words, besides=path)
+    other = [name for name in (COCO_FILE, BOX_FILE) if (path.parent / name).is_file() and path.name != name]
+    if other:
+        raise DataLayoutError(
+            f"{path} has a column of masks, and {' and '.join(other)} beside it. Expected one of them: they may "
+            "contradict each other. Remove the others."
+        )
+    marked = [(sample_id, mask) for sample_id, mask in zip(files.ids, table.masks, strict=True) if mask]
+    paths = _existing(tuple(mask for _, mask in marked), "masks", root or path.parent, path)
+    named = {sample_id: file for (sample_id, _), file in zip(marked, paths, strict=True)}
+    return AnnotationFiles(named, object_mask, "object")
+
+
+def _existing(images: tuple[str, ...], kind: str, base: Path, path: Path) -> tuple[Path, ...]:
     paths = tuple(base / image for image in images)
     missing = [str(file) for file in paths if not file.is_file()]
     if missing:
         raise DataLayoutError(
-            f"{len(missing)} of the {len(paths)} images in {path} do not exist: {listing(missing, most=3)}. "
+            f"{len(missing)} of the {len(paths)} {kind} in {path} do not exist: {listing(missing, most=3)}. "
             f"Expected paths relative to {base}. Correct them, or say with --data-root where they start."
         )
     return paths
@@ -99,5 +126,5 @@ def _retrieval(name: str, files: FileList, seed: int) -> Benchmark:
     ]
     for row in tested:  # not one of its further captions, which may be another image's first
         labels[row] = label_of[files.captions[row][0]]
-    files = FileList(files.ids, files.paths, np.array(labels, dtype=np.int64), splits, files.captions)
+    files = dataclasses.replace(files, labels=np.array(labels, dtype=np.int64), splits=splits)
     return file_benchmark(name, class_names, CAPTION_AS_CLASS, files, seed)

@@ -10,6 +10,7 @@ import pyarrow.compute
 from jaxtyping import Bool, Int64
 
 from vlm_data.errors import DataLayoutError, listing
+from vlm_data.evidence.own import EVIDENCE_LAYOUT
 
 _compute: Any = pyarrow.compute  # fills itself with functions when imported; its annotations know few of them
 
@@ -18,19 +19,25 @@ ALIASES = {
     "caption": ("caption", "title", "text"),
     "label": ("label", "class"),
     "split": ("split",),
+    "evidence": ("evidence", "mask"),
 }
-TABLE_LAYOUT = """\
+TABLE_LAYOUT = (
+    """\
 column image   (or filepath, path, file_name): image file, relative to the table's folder or to --data-root
 column caption (or title, text): a text that describes the image; several rows with one image are several captions
 column label   (or class): name or number of the class; without it, the captions of val and test are the classes
 column split   optional: train, val, test or shift:NAME; without it 80/10/10 are drawn with the seed
+column evidence (or mask) optional: mask of the image as PNG, white on what a right answer should rest on; may be empty
 classnames.txt beside the table, optional: lines 'label<TAB>display name', or the name of class 0, 1, ... per line
 templates.txt  beside the table, optional: one prompt a line with {c}; else 'a photo of a {c}.'
-Other columns are ignored."""
+Other columns are ignored.
+"""
+    + EVIDENCE_LAYOUT
+)
 
 
 def column_roles(names: Sequence[str], path: Path) -> dict[str, str]:
-    """Return which column plays which role: image, caption, label, split; capitals do not matter.
+    """Return which column plays which role: image, caption, label, split, evidence; capitals do not matter.
 
     Raises:
         DataLayoutError: if the image column is missing, or captions and labels both are, or two columns claim a role.
@@ -59,10 +66,18 @@ def column_roles(names: Sequence[str], path: Path) -> dict[str, str]:
     return roles
 
 
-def column_codes(column: pa.ChunkedArray, role: str, path: Path) -> tuple[list[str], Int64[np.ndarray, " rows"]]:
+def column_codes(
+    column: pa.ChunkedArray, role: str, path: Path, *, may_be_empty: bool = False
+) -> tuple[list[str], Int64[np.ndarray, " rows"]]:
     """Return the distinct values of a column as trimmed text, in order of appearance, and which of them each row has.
 
     A table with a row per (image, template) repeats few texts very often, so everything is done once per distinct one.
+
+    Args:
+        column: of text or whole numbers.
+        role: what it holds, for messages.
+        path: of the table, for messages.
+        may_be_empty: whether empty cells and NaN are the value "" instead of an error.
 
     Raises:
         DataLayoutError: if a cell is empty or NaN, or the column holds neither text nor whole numbers.
@@ -77,6 +92,8 @@ def column_codes(column: pa.ChunkedArray, role: str, path: Path) -> tuple[list[s
     codes = merged[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)].astype(np.int64)
     values = trimmed.dictionary.to_pylist()
     blank = np.array([value.lower() in ("", "nan") for value in values] + [True])
+    if may_be_empty:
+        return [*values, ""], np.where(blank[codes], len(values), codes)
     check_filled(blank[codes], role, path)
     return values, codes
 

@@ -1,5 +1,6 @@
 """Images sorted into class folders, with or without split folders: `folder:DIR`."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from vlm_data.benchmark import Benchmark, DatasetInfo
 from vlm_data.class_folders import SUFFIXES, class_folders, scan
 from vlm_data.errors import DataLayoutError, listing
+from vlm_data.evidence.own import EVIDENCE_LAYOUT, MASK_FOLDER, own_evidence
 from vlm_data.file_benchmark import (
     SHIFT_PREFIX,
     SPLIT_WORDS,
@@ -30,7 +32,8 @@ DIR/classnames.txt      optional lines 'CLASS<TAB>display name'; else the folder
 DIR/templates.txt       optional, one prompt a line with {c}; else 'a photo of a {c}.'
 Missing val and test are drawn from train, a tenth of each class. Read are """
     + " ".join(SUFFIXES)
-    + "; hidden files are ignored.",
+    + "; hidden files are ignored.\n"
+    + EVIDENCE_LAYOUT,
 )
 
 
@@ -47,13 +50,17 @@ def load(source: str, root: Path | None, seed: int) -> Benchmark:
             f"{folder} {what}. Expected a folder with one folder of images per class. "
             "Check the path; relative ones start at --data-root, else at the current folder."
         )
-    trees = {split: class_folders(path, besides=_SHIFTS) for split, path in _split_folders(folder).items()}
+    trees = {
+        split: class_folders(path, besides=(_SHIFTS, MASK_FOLDER)) for split, path in _split_folders(folder).items()
+    }
     keys = sorted(trees["train"])
     _check_same_classes(folder, trees)
     files = _file_list(folder, trees, keys)
     name = folder.resolve().name or "folder"
     shown = class_names_in(folder, keys, {key: key.replace("_", " ") for key in keys})
     check_coverage(name, shown, files)
+    words = {word: label for listed in (keys, shown) for label, word in enumerate(listed)}
+    files = dataclasses.replace(files, evidence_source=own_evidence(folder, files.ids, files.labels, words))
     return file_benchmark(name, shown, templates_in(folder), files, seed)
 
 
@@ -70,7 +77,7 @@ def _split_folders(folder: Path) -> dict[str, Path]:
                     "Expected one. Merge or rename them."
                 )
             found[split] = path
-    only_splits = bool(folders) and folders.keys() <= {*SPLIT_WORDS, _SHIFTS}
+    only_splits = bool(folders) and folders.keys() <= {*SPLIT_WORDS, _SHIFTS, MASK_FOLDER}
     if "train" not in found and (found or only_splits):
         raise DataLayoutError(
             f"{folder} has {listing(sorted(folders))} but no 'train' with class folders. "

@@ -30,13 +30,13 @@ def mask_levels(path: Path) -> UInt8[np.ndarray, "h w"]:
             elif image.mode in ("1", "L"):
                 levels = np.asarray(image.convert("L"))
             else:
-                levels = np.asarray(image.convert("RGB")).any(axis=2) * np.uint8(255)
+                levels = np.where(np.asarray(image.convert("RGB")).any(axis=2), 255, 0).astype(np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataLayoutError(
             f"cannot read the mask {path}: {error}. Expected a whole grey picture of the size of its image, white on "
             "the evidence. Save it again."
         ) from error
-    return np.where(levels > 0, np.uint8(255), levels) if levels.max(initial=0) == 1 else levels
+    return levels * np.uint8(255) if levels.max(initial=0) == 1 else levels
 
 
 def level_mask(path: Path, size: tuple[int, int], level: int = HALF) -> Bool[np.ndarray, "h w"]:
