@@ -32,6 +32,8 @@ class TestShippedRecipes:
             "openclip:ViT-L-14/openai": "-l14",
             "openclip:ViT-L-14-336/openai": "-l14-336",
             "openclip:RN50/openai": "-rn50",
+            "albef:ALBEF.pth": "-albef",
+            "blip:model_base.pth": "-blip",
         }[recipe.model.spec]
         assert name == data + method + size + ("-lora" if recipe.lora.rank else "")
 
