@@ -7,15 +7,13 @@ Every number comes from a `vlm` command. Runs that are finished are not repeated
 
 import csv
 import json
-import re
 import shutil
-import statistics
-import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from vlm_data.files import write_text
+from results_page import fill, markdown, spread, vlm
+
 from vlm_eval.score_table import score_table
 
 PAGE = Path(__file__).with_name("robust-fine-tuning.md")
@@ -42,25 +40,6 @@ COLUMNS = {
 }
 GROUPS = (("full", "linear-probe", "lp-ft", "flyp", "carot"), ("flyp", "carot"))
 """The first of each is what the others are compared with."""
-
-
-def vlm(*words: str) -> str:
-    """Run a command of the program and return what it prints."""
-    print("vlm", *words, file=sys.stderr, flush=True)
-    call = [sys.executable, "-m", "vlm_cli", *words]
-    return subprocess.run(call, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table, the first column of words, the others of numbers."""
-    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Return mean and standard deviation over seeds, in per cent."""
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{100 * statistics.fmean(values):.{digits}f} ± {100 * deviation:.{digits}f}"
 
 
 def sweep(name: str, runs: Path) -> str:
@@ -136,15 +115,7 @@ def soups(runs: Path) -> str:
 def main(runs: Path) -> None:
     """Fill every `<!-- NAME -->...<!-- end -->` of the page."""
     tables = {name: sweep(name, runs) for name in SWEEPS} | {"tests": paired_tests(runs), "soups": soups(runs)}
-    page = PAGE.read_text(encoding="utf-8")
-    for name, table in tables.items():
-        page = re.sub(
-            rf"(<!-- {name} -->\n).*?(<!-- end -->)",
-            lambda found, table=table: found[1] + table + "\n" + found[2],
-            page,
-            flags=re.S,
-        )
-    write_text(PAGE, page)
+    fill(PAGE, tables)
 
 
 if __name__ == "__main__":
