@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vlm_data import load_benchmark
 from vlm_data.benchmark import Benchmark
@@ -114,3 +115,64 @@ def test_findings_come_worst_first():
     order = [("error", "warning", "info").index(one.severity) for one in findings]
     assert order == sorted(order)
     assert set(order) == {0, 1, 2}
+
+
+def evidence_messages(folder: Path, rows: Iterable[str]) -> list[tuple[str, str, str]]:
+    (folder / "evidence.csv").write_text("image,x1,y1,x2,y2\n" + "\n".join(rows) + "\n")
+    findings = check(load_benchmark(f"folder:{folder}"))
+    return [(one.severity, one.where, one.message) for one in findings if "evidence" in one.message]
+
+
+def test_evidence_is_counted(image_tree: Tree):
+    names = [
+        f"{split}/{kind}/{i}.png" for split in ("train", "val", "test") for kind in ("cat", "dog") for i in range(5)
+    ]
+    folder = image_tree(names)
+    boxes = {"test/cat/0": "0,0,12,10", "test/cat/1": "0,0,1,10", "test/cat/2": "0,0,6,10", "val/dog/0": "3,3,5,5"}
+    assert evidence_messages(folder, [f"{name}.png,{box}" for name, box in boxes.items()]) == [
+        ("warning", "photos val", "in 9 of 10 images the evidence is not known: " + shown("val", 9)),
+        ("warning", "photos test", "in 7 of 10 images the evidence is not known: " + shown("test", 7)),
+        (
+            "warning",
+            "photos test",
+            "in 1 of 10 images the evidence is the whole image, so every answer rests on it: 'test/cat/0.png'.",
+        ),
+        (
+            "warning",
+            "photos test",
+            "in 1 of 10 images the evidence lies outside of the square in the middle, which is what most models see "
+            "of an image: 'test/cat/1.png'.",
+        ),
+        (
+            "info",
+            "photos val",
+            "10 images, 12 x 10 pixels; cat 5, dog 5; evidence in 1 of 10, 3% of an image on average",
+        ),
+        (
+            "info",
+            "photos test",
+            "10 images, 12 x 10 pixels; cat 5, dog 5; evidence in 3 of 10, 53% of an image on average",
+        ),
+    ]
+
+
+def shown(split: str, count: int) -> str:
+    left = {"val": ["cat/0", "cat/1", "cat/2", "cat/3", "cat/4"], "test": ["cat/3", "cat/4", "dog/0", "dog/1", "dog/2"]}
+    return ", ".join(f"'{split}/{name}.png'" for name in left[split]) + f" and {count - 5} more."
+
+
+def test_evidence_that_does_not_fit_is_an_error_and_does_not_stop_the_check(folder: Path):
+    messages = evidence_messages(folder, ["cat/0.png,0,0,50,50", "cat/1.png,0,0,50,50", "dog/2.png,1,1,5,5"])
+    errors = [(where, message) for severity, where, message in messages if severity == "error"]
+    assert sum(int(message.split()[1]) for _, message in errors) == 2
+    assert "cannot be used: 'cat/" in errors[0][1]
+    assert "the box 0, 0, 50, 50 leaves the image of 12 x 10 pixels" in errors[0][1]
+
+
+def test_an_empty_mask_is_told(image_tree: Tree):
+    folder = image_tree(f"{kind}/{i}.png" for kind in ("cat", "dog") for i in range(5))
+    (folder / "evidence/cat").mkdir(parents=True)
+    Image.new("L", (12, 10)).save(folder / "evidence/cat/2.png")
+    (message,) = [one for one in check(load_benchmark(f"folder:{folder}")) if "is empty" in one.message]
+    assert message.severity == "warning"
+    assert message.message == "in 1 of 2 images the evidence is empty, so no answer can rest on it: 'cat/2.png'."

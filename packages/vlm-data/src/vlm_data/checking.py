@@ -11,6 +11,7 @@ import numpy as np
 from vlm_data.benchmark import Benchmark, ClassSources
 from vlm_data.dataset import UNLABELLED, FileDataset, ImageDataset
 from vlm_data.errors import UnreadableImageError, listing
+from vlm_data.evidence_counts import EvidenceCounts
 from vlm_data.progress import Progress, silent
 from vlm_data.published import same_names
 
@@ -42,6 +43,7 @@ class _Contents:
     unreadable: dict[str, list[str]] = dataclasses.field(default_factory=lambda: defaultdict(list))
     sizes: dict[str, set[tuple[int, int]]] = dataclasses.field(default_factory=lambda: defaultdict(set))
     copies: dict[bytes, list[tuple[str, int]]] = dataclasses.field(default_factory=lambda: defaultdict(list))
+    evidence: dict[str, EvidenceCounts] = dataclasses.field(default_factory=lambda: defaultdict(EvidenceCounts))
 
 
 def check(benchmark: Benchmark, progress: Progress = silent) -> list[Finding]:
@@ -70,6 +72,7 @@ def check(benchmark: Benchmark, progress: Progress = silent) -> list[Finding]:
         names = benchmark.names_of(own.get(where, ()))
         findings += _readable(where, dataset, contents)
         findings += _classes(where, dataset, names, is_shift=dataset.name != benchmark.name)
+        findings += [Finding(severity, where, text) for severity, text in contents.evidence[where].problems()]
         findings.append(_summary(where, dataset, contents, names))
     findings += _duplicates(datasets, own, contents)
     return sorted(findings, key=lambda finding: ("error", "warning", "info").index(finding.severity))
@@ -91,6 +94,7 @@ def _read(datasets: dict[str, ImageDataset], progress: Progress) -> _Contents:
                 data = dataset.paths[index].read_bytes() if isinstance(dataset, FileDataset) else image.tobytes()
                 contents.sizes[where].add(image.size)
                 contents.copies[hashlib.sha256(data).digest()].append((where, index))
+                contents.evidence[where].add(dataset, index)
             except UnreadableImageError:
                 contents.unreadable[where].append(dataset.ids[index])
             done += 1
@@ -148,6 +152,9 @@ def _summary(where: str, dataset: ImageDataset, contents: _Contents, class_names
         parts.append(f"{len(dataset) - len(labels)} without a label")
     if dataset.captions:
         parts.append(f"{sum(len(captions) for captions in dataset.captions)} captions")
+    evidence = contents.evidence[where].summary()
+    if evidence:
+        parts.append(evidence)
     return Finding("info", where, "; ".join(parts))
 
 

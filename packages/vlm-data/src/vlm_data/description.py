@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from vlm_data.benchmark import Benchmark
-from vlm_data.dataset import UNLABELLED, ImageDataset
+from vlm_data.dataset import UNLABELLED, FileDataset, ImageDataset
 
 
 def describe(benchmark: Benchmark) -> dict[str, Any]:
@@ -15,7 +15,7 @@ def describe(benchmark: Benchmark) -> dict[str, Any]:
         JSON-able values: `name`, `class_names`, `class_names_hash`, `templates`, `templates_hash`, `skipped`, `notes`
         and `sets`, one entry per split and per member of a shift with `data`, `split`, `role` (`id` or `shift`),
         `shift`, `group`, `severity`, `images`, `labelled`, `classes` (how many occur), `captions`, `evidence` (whether
-        the first image has a mask) and `hash` (see `ImageDataset.fingerprint`).
+        there are masks of what a right answer should rest on) and `hash` (see `ImageDataset.fingerprint`).
 
     Example:
         >>> from vlm_data import load_benchmark
@@ -54,6 +54,12 @@ def _set_facts(dataset: ImageDataset) -> dict[str, Any]:
         "labelled": len(labels),
         "classes": len(np.unique(labels)),
         "captions": sum(len(captions) for captions in dataset.captions),
-        "evidence": len(dataset) > 0 and dataset.evidence(0) is not None,
+        "evidence": _has_evidence(dataset),
         "hash": dataset.fingerprint,
     }
+
+
+def _has_evidence(dataset: ImageDataset) -> bool:
+    if isinstance(dataset, FileDataset):  # its masks need the sizes of its images
+        return dataset.evidence_source is not None
+    return len(dataset) > 0 and dataset.evidence(0) is not None
