@@ -71,15 +71,18 @@ def resampled_counts(members: Sequence[JudgedSamples], *, resamples: int = 1000,
         raise VlmDataError("there is no sample with label and evidence to resample; expected at least one.")
     patterns, counts = _patterns(members)
     images = int(counts.sum())
-    one_hot = (patterns[:, :, None] == np.arange(_ABSENT)).reshape(len(patterns), -1).astype(np.int64)
+    # float64 multiplies matrices twenty times as fast as int64, and counts of images are exact in it
+    one_hot = (patterns[:, :, None] == np.arange(_ABSENT)).reshape(len(patterns), -1).astype(np.float64)
     rng = np.random.default_rng(seed)
     step = max(1, _BLOCK // len(patterns))
     blocks = [
-        rng.multinomial(images, counts / images, size=min(step, resamples - first)) @ one_hot
+        (rng.multinomial(images, counts / images, size=min(step, resamples - first)) @ one_hot).astype(np.int64)
         for first in range(0, resamples, step)
     ]
     shape = (len(members), _ABSENT)
-    return ResampledCounts(np.concatenate(blocks).reshape(resamples, *shape), (counts @ one_hot).reshape(shape))
+    return ResampledCounts(
+        np.concatenate(blocks).reshape(resamples, *shape), (counts @ one_hot).astype(np.int64).reshape(shape)
+    )
 
 
 def _patterns(

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from vlm_data.errors import CallError
 from vlm_data.tables import Rationales
+from vlm_data.tables.rationales import OK
 from vlm_eval.metrics.rationality import RationaleCounts, rationale_cells
 
 _OF_MODEL_AND_DATA = (
@@ -64,7 +65,7 @@ def judged_samples(table: Rationales) -> JudgedSamples:
         table.labels[rows],
         table.correct[rows],
         table.rational[rows],
-        np.array([table.status[row] == "ok" for row in rows], dtype=bool),
+        np.array([table.status[row] == OK for row in rows], dtype=bool),
         {name: values[rows] for name, values in table.measures.items()},
     )
 

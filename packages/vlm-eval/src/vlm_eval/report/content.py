@@ -8,6 +8,7 @@ from typing import Any
 from vlm_eval.report.features import COLUMNS, features_as_text, features_note
 from vlm_eval.report.findings import Findings
 from vlm_eval.report.model_tables import choices_as_text, differences_as_text, rescaled_as_text
+from vlm_eval.report.rationality import gallery_source, rationality_as_text
 from vlm_eval.report.tables import TextTable, alphas_as_text, calibration_as_text, scores_as_text
 from vlm_eval.report.wording import collapse_warning, headline, verdict
 from vlm_eval.run_files import RECIPE
@@ -38,6 +39,8 @@ def report_content(findings: Findings) -> dict[str, Any]:
         "rescaled": rescaled_as_text(findings.summary),
         "differences": differences_as_text(findings.differences),
         "worst": findings.worst_shift.label if findings.worst_shift else "",
+        "rationality": rationality_as_text(findings.rationality) if findings.rationality else None,
+        "gallery": gallery_source(findings.files.path),
         "feature_heads": list(COLUMNS),
         "features": features_as_text(findings.spectra),
         "features_note": features_note(findings.spectra),

@@ -1,7 +1,7 @@
 """The figures of a run: panels that go into the page one by one and, side by side, into the files under `figures/`."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from matplotlib.axes import Axes
@@ -9,36 +9,17 @@ from matplotlib.figure import FigureBase
 
 from vlm_eval.metrics.reliability import ReliabilityTable
 from vlm_eval.plots.alpha_curve import draw_against_alpha, draw_alpha_path
-from vlm_eval.plots.image import inline_svg, png_bytes, svg_bytes
 from vlm_eval.plots.overview import draw_scores
+from vlm_eval.plots.panel import Panel, draw_axes
 from vlm_eval.plots.reliability import draw_counts, draw_reliability
 from vlm_eval.plots.spectrum import draw_tails
-from vlm_eval.plots.style import METRIC_NAMES, MODEL_COLOURS, house_style, legend_below, new_figure, plain
+from vlm_eval.plots.style import METRIC_NAMES, MODEL_COLOURS, legend_below, plain
 from vlm_eval.plots.training import draw_learning_rate, draw_loss, draw_progress
 from vlm_eval.report.diagnostics import expected_error
 from vlm_eval.report.findings import Findings
+from vlm_eval.report.rationality_figures import rationality_panels
 from vlm_eval.report.wording import percent
 from vlm_eval.score_table import ID, MEAN
-
-Draw = Callable[[FigureBase], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Panel:
-    """One picture.
-
-    Attributes:
-        name: unique in a report, letters and hyphens.
-        description: what it shows, for those who cannot see it.
-        draw: draws it onto an empty figure.
-        width, height: inches.
-    """
-
-    name: str
-    description: str
-    draw: Draw
-    width: float = 4.5
-    height: float = 4.0
 
 
 def panels(findings: Findings) -> dict[str, list[Panel]]:
@@ -48,37 +29,11 @@ def panels(findings: Findings) -> dict[str, list[Panel]]:
         "scores": _scores(findings),
         "alpha-curve": _alpha_curve(findings),
         "reliability": _reliability(findings),
+        "rationality": _rationality(findings),
         "training": _training(findings),
         "features": _features(findings),
     }
     return {name: drawn for name, drawn in found.items() if drawn}
-
-
-def panel_svg(panel: Panel) -> str:
-    """Return a panel as an element for the page, see `vlm_eval.plots.image.inline_svg`."""
-    with house_style():
-        figure = new_figure(panel.width, panel.height)
-        panel.draw(figure)
-        return inline_svg(figure, panel.name, panel.description)
-
-
-def figure_bytes(drawn: Sequence[Panel], kind: str, columns: int = 3) -> bytes:
-    """Return panels side by side as one picture on white.
-
-    Args:
-        drawn: of one figure.
-        kind: `svg` or `png`.
-        columns: panels per row.
-    """
-    rows = [drawn[first : first + columns] for first in range(0, len(drawn), columns)]
-    widths = [max(row[place].width for row in rows if place < len(row)) for place in range(len(rows[0]))]
-    heights = [max(panel.height for panel in row) for row in rows]
-    with house_style():
-        figure = new_figure(sum(widths), sum(heights))
-        grid = figure.subfigures(len(rows), len(widths), squeeze=False, width_ratios=widths, height_ratios=heights)
-        for place, panel in enumerate(drawn):
-            panel.draw(grid[divmod(place, columns)])
-        return svg_bytes(figure) if kind == "svg" else png_bytes(figure)
 
 
 def _scores(findings: Findings) -> list[Panel]:
@@ -88,7 +43,7 @@ def _scores(findings: Findings) -> list[Panel]:
         Panel(
             f"scores-{metric}",
             f"{name} of each model on every data set, with intervals",
-            partial(_draw_axes, partial(draw_scores, summary=summary, metric=metric)),
+            partial(draw_axes, partial(draw_scores, summary=summary, metric=metric)),
             height=1.5 + 0.36 * sets,
         )
         for metric, name in METRIC_NAMES.items()
@@ -108,7 +63,7 @@ def _overview(findings: Findings) -> list[Panel]:
 def _alpha_path(findings: Findings, name: str) -> Panel:
     draw = partial(draw_alpha_path, table=findings.table, alpha=findings.alpha)
     description = "Mean accuracy on the shifts against ID accuracy, for every alpha"
-    return Panel(name, description, partial(_draw_axes, draw))
+    return Panel(name, description, partial(draw_axes, draw))
 
 
 def _alpha_curve(findings: Findings) -> list[Panel]:
@@ -119,7 +74,7 @@ def _alpha_curve(findings: Findings) -> list[Panel]:
     for metric, name in METRIC_NAMES.items():
         draw = partial(draw_against_alpha, table=table, metric=metric, alpha=alpha)
         description = f"{name} against alpha, on ID and as mean over the shifts"
-        found.append(Panel(f"alpha-{metric}", description, partial(_draw_axes, draw)))
+        found.append(Panel(f"alpha-{metric}", description, partial(draw_axes, draw)))
     return found
 
 
@@ -148,25 +103,25 @@ def _training(findings: Findings) -> list[Panel]:
             "training-lr": (draw_learning_rate, "Learning rate per optimiser step"),
         }
     return [
-        Panel(name, description, partial(_draw_axes, partial(draw, curve=curve)))
+        Panel(name, description, partial(draw_axes, partial(draw, curve=curve)))
         for name, (draw, description) in wanted.items()
     ]
+
+
+def _rationality(findings: Findings) -> list[Panel]:
+    return rationality_panels(findings.rationality) if findings.rationality else []
 
 
 def _features(findings: Findings) -> list[Panel]:
     tails = {model.model: [model.feature_spectrum_tail] for model in findings.spectra}
     description = "The smallest singular values of the correlation of image features"
-    draw = partial(_draw_axes, partial(_draw_tails, tails))
+    draw = partial(draw_axes, partial(_draw_tails, tails))
     return [Panel("features-tail", description, draw, 5.0)] if tails else []
 
 
 def _draw_tails(tails: Mapping[str, Sequence[Sequence[float]]], axes: Axes) -> None:
     draw_tails(axes, tails)
     legend_below(axes, 2)
-
-
-def _draw_axes(draw: Callable[..., None], figure: FigureBase) -> None:
-    draw(figure.add_subplot())
 
 
 def _draw_reliability(table: ReliabilityTable, colour: str, title: str, figure: FigureBase) -> None:

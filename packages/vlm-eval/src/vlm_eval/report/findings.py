@@ -11,6 +11,7 @@ from vlm_eval.comparing.changes import GroupBootstrap, group_bootstrap
 from vlm_eval.comparing.disagreement import Disagreement, disagreements, with_means
 from vlm_eval.diagnostics.spectrum_file import SPECTRA, UNIT, FeatureDiagnostics, read_diagnostics
 from vlm_eval.metrics.reliability import ReliabilityTable
+from vlm_eval.rationality.of_models import RationalityOfModels, rationality_of_run
 from vlm_eval.rationality.rows import with_rationales
 from vlm_eval.report.diagnostics import Diagnostics, diagnose, pooled_reliability
 from vlm_eval.rescaling import Rescaled, fitted_temperature, fitted_temperatures
@@ -49,6 +50,13 @@ class Findings:
     def rationales(self) -> list[Rationales]:
         """Where relevance lay on the test sets; empty if nobody has judged that."""
         return list(self.files.rationales())
+
+    @cached_property
+    def rationality(self) -> RationalityOfModels | None:
+        """Whether the answers of the models rest on the evidence; None without rationales."""
+        ends = {ZERO_SHOT: 0.0, FINE_TUNED: 1.0}
+        between = {} if self.alpha in ends.values() else {INTERPOLATED: self.alpha}
+        return rationality_of_run(self.rationales, ends | between)
 
     @cached_property
     def unlabelled(self) -> list[str]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from vlm_data.files import write_bytes, write_text
+from vlm_eval.plots.panel import figure_bytes, panel_svg
 from vlm_eval.report.content import report_content
-from vlm_eval.report.figures import figure_bytes, panel_svg, panels
+from vlm_eval.report.figures import panels
 from vlm_eval.report.findings import Findings
 from vlm_eval.rows import Row
 from vlm_eval.run_files import read_run

@@ -107,24 +107,36 @@ def collapse_warning(collapses: Sequence[Collapse]) -> str:
     return f"During training accuracy collapsed on {'; '.join(parts)}." if parts else ""
 
 
+def change_sentence(subject: str, name: str, place: str, found: Change) -> str:
+    """Return what something did to a number, with both values and the interval of the difference.
+
+    Args:
+        subject: what did it.
+        name: of the number.
+        place: where it was measured.
+        found: the paired difference.
+
+    Example:
+        >>> change_sentence("Fine-tuning", "PT", "ID", Change(0.5, 0.25, -0.375, -0.125)).replace("\u00a0", " ")
+        'Fine-tuning lowered PT on ID: 50.0 % → 25.0 % (−25.0 points [−37.5 to −12.5]).'
+    """
+    verb = {"higher": "raised", "lower": "lowered", "unclear": "did not clearly change"}[found.direction]
+    return (
+        f"{subject} {verb} {name} on {place}: {percent(found.before)}\u00a0% → {percent(found.after)}\u00a0% "
+        f"({_difference(found)})."
+    )
+
+
 def _sentences(summary: ScoreTable, resampled: Resampled, groups: Sequence[str], metric: Metric) -> list[str]:
     found = []
     for group in groups:
         before, after = resampled.get((ZERO_SHOT, group)), resampled.get((FINE_TUNED, group))
         if before and after:
-            found.append(_sentence(_place(summary, group), metric, change(before, after, metric)))
+            name = {"accuracy": "accuracy", "ece": "ECE"}[metric]
+            found.append(change_sentence("Fine-tuning", name, _place(summary, group), change(before, after, metric)))
     if metric == "accuracy" and "corruption" in groups:
         found.append("Corruptions are applied to the ID test images, so they follow ID accuracy: a group of their own.")
     return found
-
-
-def _sentence(place: str, metric: Metric, found: Change) -> str:
-    name = {"accuracy": "accuracy", "ece": "ECE"}[metric]
-    verb = {"higher": "raised", "lower": "lowered", "unclear": "did not clearly change"}[found.direction]
-    return (
-        f"Fine-tuning {verb} {name} on {place}: {percent(found.before)}\u00a0% → {percent(found.after)}\u00a0% "
-        f"({_difference(found)})."
-    )
 
 
 def _recovery(summary: ScoreTable, resampled: Resampled, group: str) -> str:
