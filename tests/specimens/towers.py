@@ -34,7 +34,7 @@ def tower(kind, folder):
 
 def _in_memory(kind):
     with torch.random.fork_rng():
-        torch.manual_seed(4)
+        torch.manual_seed(7)
         vision = open_clip.CLIPVisionCfg(**_VISION[kind])
         if kind == "coca":
             decoder = open_clip.coca_model.MultimodalCfg(context_length=16, width=16, heads=2, layers=1)
@@ -46,7 +46,7 @@ def _in_memory(kind):
             parameter.data += 0.05 * torch.randn_like(parameter)
         for module in clip.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
-                module.weight.data.fill_(3.0)  # with less, activations of so small a ResNet die out
+                module.weight.data.fill_(2.0)  # with less, activations of so small a ResNet die out
     encoder = OpenClipEncoder(
         clip,
         open_clip.tokenizer.SimpleTokenizer(context_length=16),
