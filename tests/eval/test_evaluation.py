@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -124,6 +125,21 @@ class TestVerdict:
         (mean,) = [r for r in rows if r["data"] == "digits/noise" and r["alpha"] == 0.5]
         assert sorted(r["severity"] for r in severities) == [1, 2, 3, 4, 5] and mean["severity"] is None
         assert mean["metrics"]["accuracy"] == pytest.approx(np.mean([r["metrics"]["accuracy"] for r in severities]))
+
+    def test_rationales_of_the_same_models_bring_pt_and_ir(self, finished, made_rationales, tmp_path):
+        run = dataclasses.replace(finished, path=tmp_path)
+        shutil.copytree(finished.path / "predictions", tmp_path / "predictions")
+        for alpha in ("0.00", "1.00"):
+            table = Predictions.load(tmp_path / "predictions" / f"digits.test.alpha-{alpha}.parquet")
+            made_rationales(table).save(tmp_path / "rationales" / f"digits.test.alpha-{alpha}.parquet")
+        rows = [row for row in read_verdict(run).compared() if row["data"] == "digits"]
+        assert [("pt" in row["metrics"], row["model"]) for row in rows] == [
+            (True, "zero-shot"),
+            (True, "fine-tuned"),
+            (False, "interpolated"),
+        ]
+        known = rows[0]["metrics"]
+        assert known["evidence_known"] < 1 and set(rows[0]["intervals"]) >= {"pt", "ir", "validity"}
 
     def test_the_three_models_are_compared_on_the_same_test_sets(self, finished):
         rows = read_verdict(finished).compared()
