@@ -33,7 +33,7 @@ def test_the_run_directory_holds_what_a_run_promises(workplace):
         "report.html",
         "DONE",
     }
-    assert promised | {"predictions"} <= names
+    assert promised | {"predictions", "rationales"} <= names
     assert "resume" not in names
     assert not list((workplace / RUN).rglob(".*"))
     events = [json.loads(line) for line in (workplace / RUN / "log.jsonl").read_text().splitlines()]
@@ -50,12 +50,13 @@ def test_a_finished_run_is_shown_and_not_repeated(vlm, workplace, finetune_answe
 
 def test_the_table_shows_three_models_and_where_the_files_are(vlm, workplace):
     answer = vlm("finetune", *SMALL)
-    for word in ("zero-shot", "fine-tuned", "interpolated", "alpha 0.5", "acc", "ECE", "mean of", "invert"):
+    for word in ("zero-shot", "fine-tuned", "interpolated", "alpha 0.5", "acc", "ECE", "PT", "IR", "mean of", "invert"):
         assert word in answer.out
-    assert answer.out.rstrip().splitlines()[-4:] == [
+    assert answer.out.rstrip().splitlines()[-5:] == [
         f"report       {RUN}/report.html",
         f"model        run:{RUN}",
         f"predictions  {RUN}/predictions",
+        f"rationales   {RUN}/rationales",
         "results      runs/results.jsonl",
     ]
 

@@ -144,6 +144,7 @@ OUT_OF_RANGE = {
     "evaluation.alpha": [-0.1, 1.1, float("nan")],
     "evaluation.alphas": [[0.5, 1.5], [float("nan")]],
     "evaluation.track": [-1],
+    "evaluation.rationales": ["ID", "some"],
 }
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm_cli.console import Console
+from vlm_cli.run_rationales import explain_run
 
 if TYPE_CHECKING:
     from vlm_data.benchmark import Benchmark
@@ -47,6 +48,8 @@ def run_recipe(
             if not run.is_trained:
                 _train(recipe, run, benchmark, zero_shot, str(state.device), tracking, console)
             predict_run(run, benchmark, zero_shot, progress=console.progress)
+            state.wait_for_everyone()  # the first process writes what the others read: which alpha is the best
+            explain_run(run, benchmark, zero_shot, console)
         if not state.is_main_process:
             return None
         verdict = read_verdict(run)

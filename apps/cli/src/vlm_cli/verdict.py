@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 _COLUMNS_AT_ONCE = 7
 """Data columns side by side, so that a table fits a terminal of 100 characters."""
-_LABELS = {"accuracy": "acc", "ece": "ECE", "ece_rescaled": "ECE/T"}
+_LABELS = {"accuracy": "acc", "ece": "ECE", "ece_rescaled": "ECE/T", "pt": "PT", "ir": "IR"}
+_REASONS = "PT: right answers whose relevance falls on the evidence; IR: answers on valid evidence that are right"
 
 
 def show_plan(recipe: "Recipe", out: "Path", console: Console) -> None:
@@ -51,15 +52,20 @@ def show_verdict(run: "Run", verdict: "Verdict", console: Console) -> None:
     console.document({"run": str(run.path), "alpha": verdict.alpha, "rows": compared, "curve": verdict.rows})
     table = summary_table(compared, verdict.alpha)
     rule = "best ID validation accuracy" if run.recipe.evaluation.choose_alpha else "set in advance"
+    alphas = f"interpolated: (1 - alpha) zero-shot + alpha fine-tuned, alpha = {verdict.alpha:g} ({rule})"
+    explained = any("validity" in row["metrics"] for row in compared)
     show_scores(
         table,
         console,
         title=f"{run.recipe.method} on {run.recipe.data.name}: accuracy and ECE (15 bins) in %, 95 % intervals below",
-        caption=f"interpolated: (1 - alpha) zero-shot + alpha fine-tuned, alpha = {verdict.alpha:g} ({rule})",
+        caption="\n".join([alphas, _REASONS] if explained else [alphas]),
+        metrics=("accuracy", "ece", "pt", "ir"),
     )
     console.text(f"report       {run.path / 'report.html'}")
     console.text(f"model        {run.spec}")
     console.text(f"predictions  {run.path / 'predictions'}")
+    if explained:
+        console.text(f"rationales   {run.path / 'rationales'}")
     console.text(f"results      {run.path.parent / 'results.jsonl'}")
 
 

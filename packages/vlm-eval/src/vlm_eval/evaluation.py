@@ -15,7 +15,7 @@ from vlm_eval.prediction import predict_sets
 from vlm_eval.rationality.rows import with_rationales
 from vlm_eval.rescaling import ModelKey, fitted_temperatures
 from vlm_eval.rows import Row
-from vlm_eval.run_files import RATIONALES, read_rationales
+from vlm_eval.run_files import RATIONALES, read_rationales, read_run
 from vlm_eval.scores import Scoring, score_tables
 from vlm_eval.sweep import evaluate_interpolations
 from vlm_finetune.errors import VlmFinetuneError
@@ -102,6 +102,18 @@ def read_verdict(run: Run) -> Verdict:
     rows = with_rationales(rows, read_rationales(run.path / RATIONALES))
     settings = run.recipe.evaluation
     return Verdict(rows, choose_alpha(rows) if settings.choose_alpha else settings.alpha)
+
+
+def chosen_alpha(run: Run) -> float:
+    """Return the weight of the fine-tuned model in the interpolated one, from the predictions of a run.
+
+    Raises:
+        VlmDataError: if it is to be chosen and no validation image has a label.
+    """
+    settings = run.recipe.evaluation
+    if not settings.choose_alpha:
+        return settings.alpha
+    return choose_alpha(score_tables(read_run(run.path).validation(), scoring=Scoring(resamples=0)))
 
 
 def _table_order(table: Predictions) -> tuple[object, ...]:

@@ -135,12 +135,15 @@ class EvaluationSettings:
         choose_alpha: take the alpha with the best ID validation accuracy instead (`--alpha auto`).
         alphas: all weights that are evaluated.
         track: images of each natural shift that are classified after every epoch; 0 = no tracking.
+        rationales: on which test sets with evidence it is told whether answers rest on it: `id`, `all` (a map for every
+            image of every shift and three models takes a while) or `none`.
     """
 
     alpha: float = within(0.5, 0, 1)
     choose_alpha: bool = False
     alphas: tuple[float, ...] = within(ALPHAS, 0, 1)
     track: int = within(100, 0)
+    rationales: str = one_of("id", ("id", "all", "none"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,21 @@ def has_evidence(dataset: ImageDataset) -> bool:
     return any(dataset.evidence(index) is not None for index in range(len(dataset)))
 
 
+def sets_with_evidence(benchmark: Benchmark, wanted: str = ALL) -> list[EvaluationSet]:
+    """Return the members of a group of test sets that rationales can be made of; none is no error.
+
+    Args:
+        benchmark: the data.
+        wanted: one of `GROUPS`.
+
+    Example:
+        >>> from vlm_data import load_benchmark
+        >>> len(sets_with_evidence(load_benchmark("digits"), "natural"))
+        6
+    """
+    return [one for one in _group(list(benchmark.evaluation_sets()), wanted) if _is_usable(one, labelled=True)]
+
+
 def judged_sets(benchmark: Benchmark, wanted: str = ALL, *, labelled: bool = True) -> list[EvaluationSet]:
     """Return the test sets of a benchmark whose images have evidence, in the order of the benchmark.
 
