@@ -47,6 +47,12 @@ def test_every_share_of_every_model_has_its_dot(axes, shares):
     assert len(axes.collections) == 12, "an interval for each"
 
 
+def test_many_models_stay_in_their_row(axes, shares):
+    draw_shares(axes, {f"method {place}": shares["zero-shot"] for place in range(9)}, "made")
+    heights = [line.get_ydata() for line in axes.get_lines()]
+    assert max(ys[0] for ys in heights) < min(ys[1] for ys in heights) - 0.2
+
+
 def test_what_is_undefined_is_not_drawn(axes, shares):
     draw_shares(axes, {"zero-shot": {**shares["zero-shot"], "pt": None}}, "made")
     assert len(lines(axes)["zero-shot"].get_xdata()) == 3

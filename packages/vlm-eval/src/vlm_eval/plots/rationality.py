@@ -23,7 +23,7 @@ from vlm_eval.plots.style import (
 from vlm_eval.score_table import Score
 
 SHARE_NAMES: Mapping[Share, str] = {"pt": "PT", "ir": "IR", "validity": "valid evidence", "accuracy": "accuracy"}
-_DODGE = 0.2
+_DODGE, _ROOM = 0.2, 0.7  # between models, and all that the models of a row may take
 Scores = Mapping[Share, Score | None]
 
 
@@ -48,7 +48,7 @@ def draw_shares(axes: Axes, models: Mapping[str, Scores], title: str) -> None:
     """
     for place, (model, scores) in enumerate(models.items()):
         colour, marker = series_style(model, place)
-        dodge = _DODGE * (place - (len(models) - 1) / 2)
+        dodge = min(_DODGE, _ROOM / len(models)) * (place - (len(models) - 1) / 2)
         known = [(row + dodge, score) for row, name in enumerate(SHARE_NAMES) if (score := scores[name])]
         _bars(axes, known, colour)
         values, heights = [score.value for _, score in known], [height for height, _ in known]
