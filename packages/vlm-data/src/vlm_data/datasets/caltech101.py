@@ -14,7 +14,7 @@ from vlm_data.prepared import Folders, folders_benchmark, split_folders
 from vlm_data.published import data_root, named_options, require_folder, same_names
 
 INFO = DatasetInfo(
-    summary="photographs and drawings of 101 kinds of objects; with the outline of each object as evidence",
+    summary="photographs and drawings of 101 kinds of objects; evidence is the outline of the object",
     spec="caltech101",
     layout="""\
 caltech-101/101_ObjectCategories/CLASS/*.jpg   60/20/20 per class are drawn with the seed, background left out

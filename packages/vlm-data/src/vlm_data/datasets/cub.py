@@ -19,7 +19,7 @@ from vlm_data.file_benchmark import FileList, check_coverage, file_benchmark
 from vlm_data.published import data_root, first_folder, named_options, require_files, require_folder, same_names
 
 INFO = DatasetInfo(
-    summary="photographs of 200 kinds of birds; with the outline that five people agree on as evidence",
+    summary="photographs of 200 kinds of birds; evidence is where most of five people saw the bird",
     spec="cub",
     layout="""\
 CUB_200_2011/images/NNN.Class_name/*.jpg        with classes.txt, images.txt, train_test_split.txt: the official split

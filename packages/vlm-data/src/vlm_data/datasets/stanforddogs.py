@@ -18,14 +18,14 @@ from vlm_data.file_benchmark import FileList, check_coverage, file_benchmark
 from vlm_data.published import data_root, named_options, require_folder, same_names
 
 INFO = DatasetInfo(
-    summary="photographs of 120 breeds of dogs; with the boxes around the dogs as evidence",
+    summary="photographs of 120 breeds of dogs; evidence is the boxes around them",
     spec="stanforddogs",
     layout="""\
 stanford_dogs/Images/WNID-Name/*.jpg     with lists/train_list.mat and test_list.mat, also without the folder lists:
                                          the official split; a tenth of the training images of each breed becomes val
 stanford_dogs/train_idxs.json            instead, with test_idxs.json: positions in the sorted list of all images
 stanford_dogs/Annotation/WNID-Name/*     optional XML files without suffix: evidence is the union of all boxes
---data stanforddogs:published-names      breeds as in published numbers of rationales, cut at the second hyphen:
+--data stanforddogs:published-names      breeds as in published numbers of rationales, cut at a hyphen:
                                          "shih" for "shih-tzu", "black" for "black-and-tan coonhound" and five more
 Below --data-root; the folder may also be called Stanford_Dogs, StanfordDogs or stanforddogs.""",
 )
