@@ -1,5 +1,6 @@
 """Outlines of Caltech101, and the split behind published numbers of rationales."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,11 +12,14 @@ from scipy.io import savemat
 
 from specimens.evidence import write_caltech101, write_caltech101_lists
 from vlm_data import load_benchmark
-from vlm_data.caltech101.outlines import object_outline
+from vlm_data.caltech101.outlines import object_outline, outline_mask
 from vlm_data.caltech101.published_split import held_out_positions
 from vlm_data.dataset import FileDataset
 from vlm_data.errors import CallError, DataLayoutError
+from vlm_data.preprocess import Preprocess
+from vlm_data.transforms import evaluation_mask
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "rationality"
 NAMES = ["background google", "faces easy", "car side", "yin yang"]
 
 
@@ -120,6 +124,17 @@ def test_no_position_is_past_the_last_image(count: int):
 def test_too_few_images_to_test_are_refused():
     with pytest.raises(DataLayoutError, match="only 4 annotated images"):
         held_out_positions(4)
+
+
+def test_files_give_the_published_masks(tmp_path: Path):
+    entries = json.loads((GOLDEN / "masks.json").read_text())["caltech"]
+    packed = np.load(GOLDEN / "masks.npz")["caltech_masks_packed"]
+    for entry, expected in zip(entries, np.unpackbits(packed, axis=1).reshape(-1, 224, 224).astype(bool), strict=True):
+        values = {"box_coord": [entry["box_coord"]], "obj_contour": np.array(entry["obj_contour"], dtype=np.float64)}
+        savemat(tmp_path / "a.mat", values)
+        outline = outline_mask(tmp_path / "a.mat", (entry["width"], entry["height"]))
+        found = evaluation_mask(outline, Preprocess(224))
+        assert (found & expected).sum() / (found | expected).sum() >= 0.98
 
 
 def test_an_outline_lies_at_the_corner_of_its_box_without_overflow(tmp_path: Path):

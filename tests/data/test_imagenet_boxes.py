@@ -1,5 +1,6 @@
 """Boxes of ImageNet's validation images, by name, and in the images of ImageNet-C."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ from specimens.published import write_imagenet
 from vlm_data import load_benchmark
 from vlm_data.dataset import ImageDataset
 from vlm_data.errors import DataLayoutError
-from vlm_data.evidence.boxes import boxes_mask
+from vlm_data.evidence.boxes import boxes_in_clean_crop, boxes_mask
 from vlm_data.imagenet.localisation import cropped_boxes, read_boxes
 from vlm_data.preprocess import Preprocess
 from vlm_data.transforms import evaluation_mask
 
 FIRST, SECOND = "n01498041_0", "n01498041_1"
+GOLDEN = Path(__file__).parents[1] / "golden" / "rationality"
 TABLE = "LOC_val_solution.csv"
 
 
@@ -146,6 +148,17 @@ def test_boxes_are_cut_to_whole_pixels(tmp_path: Path):
     write_localisation(tmp_path / TABLE, {"a": "n01498041 1.9 2.0 3.99 4"})
     wnid, boxes = read_boxes(tmp_path / TABLE)["a"]
     assert wnid == "n01498041" and boxes.tolist() == [[1, 2, 3, 4]]
+
+
+def test_cropped_boxes_are_the_published_ones_but_for_a_pixel_at_each_edge():
+    entries = json.loads((GOLDEN / "masks.json").read_text())["imagenet"]
+    packed = np.load(GOLDEN / "masks.npz")["imagenet_masks_packed"]
+    for entry, expected in zip(entries, np.unpackbits(packed, axis=1).reshape(-1, 224, 224).astype(bool), strict=True):
+        boxes, size = np.array(entry["boxes_xyxy"]), (entry["width"], entry["height"])
+        found = cropped_boxes(boxes, size)
+        assert np.abs(found - boxes_in_clean_crop(boxes, size)).max() <= 1
+        mask = boxes_mask(found, (224, 224))
+        assert (mask & expected).sum() / (mask | expected).sum() >= 0.85  # thin ones differ by a pixel of few
 
 
 @given(st.integers(30, 700), st.integers(30, 700), st.data())
