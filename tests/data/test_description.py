@@ -26,7 +26,7 @@ def test_labels_captions_and_evidence_are_counted():
         "labelled": 2,
         "classes": 1,
         "captions": 3,
-        "evidence": False,
+        "evidence": 0,
     }
 
 

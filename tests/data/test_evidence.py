@@ -23,10 +23,13 @@ class LeftHalf:
 
     fingerprint: str = "0123456789abcdef"
 
+    def knows(self, sample_id: str) -> bool:
+        return sample_id != "unknown.png"
+
     def mask(self, sample_id: str, size: tuple[int, int]) -> Bool[np.ndarray, "h w"] | None:
         mask = np.zeros(size[::-1], dtype=bool)
         mask[:, : size[0] // 2] = True
-        return None if sample_id == "unknown.png" else mask
+        return mask if self.knows(sample_id) else None
 
 
 def files(folder: Path, border: int = 0, source: EvidenceSource | None = None) -> FileDataset:
@@ -44,6 +47,12 @@ def test_evidence_of_files_loses_the_border_with_the_image(tmp_path: Path):
     assert mask.sum(axis=1).tolist() == [8] * 6
     assert dataset.evidence(1) is None
     assert dataset.select([2]).evidence(0).shape == (6, 18)  # type: ignore[union-attr]
+
+
+def test_no_file_is_opened_for_an_image_without_evidence(tmp_path: Path):
+    dataset = files(tmp_path, source=LeftHalf())
+    (tmp_path / "unknown.png").unlink()
+    assert dataset.evidence(1) is None
 
 
 def test_files_without_a_source_have_no_evidence(tmp_path: Path):

@@ -14,6 +14,7 @@ from PIL import Image
 
 from vlm_data import load_benchmark
 from vlm_data.dataset import ImageDataset
+from vlm_data.description import describe
 from vlm_data.errors import DataLayoutError, VlmDataError
 from vlm_data.evidence.run_lengths import decode_counts, runs_mask
 
@@ -187,7 +188,9 @@ class TestCoco:
         assert mask is not None and np.array_equal(mask, rectangle(2, 3, 7, 9) | rectangle(8, 1, 10, 3))
         mask = mask_of(folder, "test/great_dane/0.png")
         assert mask is not None and np.array_equal(mask, rectangle(4, 4, 5, 5))
-        assert known(load_benchmark(f"folder:{folder}").test) == ["test/cat/0.png", "test/great_dane/0.png"]
+        benchmark = load_benchmark(f"folder:{folder}")
+        assert known(benchmark.test) == ["test/cat/0.png", "test/great_dane/0.png"]
+        assert [one["evidence"] for one in describe(benchmark)["sets"]] == [0, 0, 2]
 
     def test_categories_that_are_no_classes_all_count(self, folder: Path):
         categories = [{"id": 1, "name": "head"}, {"id": 2, "name": "tail"}]

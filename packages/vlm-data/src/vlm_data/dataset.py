@@ -204,7 +204,7 @@ class FileDataset:
             UnreadableImageError: as for `image_size`.
             VlmDataError: if the mask has another size than the image.
         """
-        if self.evidence_source is None:
+        if self.evidence_source is None or not self.evidence_source.knows(self.ids[index]):
             return None
         with self._opened(index) as image:
             size = image.size

@@ -14,8 +14,8 @@ def describe(benchmark: Benchmark) -> dict[str, Any]:
     Returns:
         JSON-able values: `name`, `class_names`, `class_names_hash`, `templates`, `templates_hash`, `skipped`, `notes`
         and `sets`, one entry per split and per member of a shift with `data`, `split`, `role` (`id` or `shift`),
-        `shift`, `group`, `severity`, `images`, `labelled`, `classes` (how many occur), `captions`, `evidence` (whether
-        there are masks of what a right answer should rest on) and `hash` (see `ImageDataset.fingerprint`).
+        `shift`, `group`, `severity`, `images`, `labelled`, `classes` (how many occur), `captions`, `evidence` (of how
+        many images is known what a right answer should rest on) and `hash` (see `ImageDataset.fingerprint`).
 
     Example:
         >>> from vlm_data import load_benchmark
@@ -54,12 +54,13 @@ def _set_facts(dataset: ImageDataset) -> dict[str, Any]:
         "labelled": len(labels),
         "classes": len(np.unique(labels)),
         "captions": sum(len(captions) for captions in dataset.captions),
-        "evidence": _has_evidence(dataset),
+        "evidence": _evidence_count(dataset),
         "hash": dataset.fingerprint,
     }
 
 
-def _has_evidence(dataset: ImageDataset) -> bool:
+def _evidence_count(dataset: ImageDataset) -> int:
     if isinstance(dataset, FileDataset):  # its masks need the sizes of its images
-        return dataset.evidence_source is not None
-    return len(dataset) > 0 and dataset.evidence(0) is not None
+        source = dataset.evidence_source
+        return 0 if source is None else sum(source.knows(sample_id) for sample_id in dataset.ids)
+    return sum(dataset.evidence(index) is not None for index in range(len(dataset)))

@@ -60,13 +60,17 @@ class MarkedObjects:
     shapes: Mapping[str, tuple[Shape, ...]]
     sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
+    def knows(self, sample_id: str) -> bool:
+        """Return whether there is evidence for an image, without opening any file."""
+        return sample_id in self.shapes
+
     def mask(self, sample_id: str, size: tuple[int, int]) -> Bool[np.ndarray, "h w"] | None:
         """Return the union of the shapes of one image, or None where the file marks nothing in it.
 
         Raises:
             DataLayoutError: if a shape leaves the image, or was made for another image size.
         """
-        if sample_id not in self.shapes:
+        if not self.knows(sample_id):
             return None
         told = self.sizes.get(sample_id, size)
         try:

@@ -32,6 +32,10 @@ class AnnotationFiles:
     read: Reader
     rule: str = ""
 
+    def knows(self, sample_id: str) -> bool:
+        """Return whether there is evidence for an image, without opening any file."""
+        return sample_id in self.files
+
     def mask(self, sample_id: str, size: tuple[int, int]) -> Bool[np.ndarray, "h w"] | None:
         """Return the evidence of one image, or None where it has no annotation file.
 
@@ -42,7 +46,7 @@ class AnnotationFiles:
         Raises:
             DataLayoutError: if the file is damaged; the message names it.
         """
-        return self.read(self.files[sample_id], size) if sample_id in self.files else None
+        return self.read(self.files[sample_id], size) if self.knows(sample_id) else None
 
     @property
     def fingerprint(self) -> str:

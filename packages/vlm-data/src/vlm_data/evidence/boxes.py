@@ -64,9 +64,13 @@ class Boxes:
 
     boxes: Mapping[str, Integer[np.ndarray, "k 4"]]
 
+    def knows(self, sample_id: str) -> bool:
+        """Return whether there is evidence for an image, without opening any file."""
+        return sample_id in self.boxes
+
     def mask(self, sample_id: str, size: tuple[int, int]) -> Bool[np.ndarray, "h w"] | None:
         """Return the union of the boxes of one image, or None where none are known."""
-        return boxes_mask(self.boxes[sample_id], size) if sample_id in self.boxes else None
+        return boxes_mask(self.boxes[sample_id], size) if self.knows(sample_id) else None
 
     @property
     def fingerprint(self) -> str:

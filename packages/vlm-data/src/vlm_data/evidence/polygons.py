@@ -50,9 +50,13 @@ class Polygons:
 
     outlines: Mapping[str, Sequence[Integer[np.ndarray, "n 2"] | Float[np.ndarray, "n 2"]]]
 
+    def knows(self, sample_id: str) -> bool:
+        """Return whether there is evidence for an image, without opening any file."""
+        return sample_id in self.outlines
+
     def mask(self, sample_id: str, size: tuple[int, int]) -> Bool[np.ndarray, "h w"] | None:
         """Return the union of the outlines of one image, or None where none are known."""
-        if sample_id not in self.outlines:
+        if not self.knows(sample_id):
             return None
         whole = np.zeros((size[1], size[0]), dtype=bool)
         for points in self.outlines[sample_id]:

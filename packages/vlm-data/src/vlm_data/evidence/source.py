@@ -13,6 +13,10 @@ class EvidenceSource(Protocol):
     A source may know more images than a data set has, and fewer.
     """
 
+    def knows(self, sample_id: str) -> bool:
+        """Return whether there is evidence for an image, without opening any file."""
+        ...
+
     def mask(self, sample_id: str, size: tuple[int, int]) -> Bool[np.ndarray, "h w"] | None:
         """Return the evidence of one image, or None where nothing is known about it.
 

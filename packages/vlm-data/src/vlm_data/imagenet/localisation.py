@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -35,6 +35,10 @@ class CroppedBoxes:
     clean: Boxes
     paths: Mapping[str, Path]
 
+    def knows(self, sample_id: str) -> bool:
+        """Return whether there is evidence for an image, without opening any file."""
+        return sample_id in self.clean.boxes and sample_id in self.paths
+
     def mask(self, sample_id: str, size: tuple[int, int]) -> Bool[np.ndarray, "h w"] | None:
         """Return the evidence of one corrupted image, or None where its clean image or the boxes are not known.
 
@@ -46,7 +50,7 @@ class CroppedBoxes:
             DataLayoutError: if the corrupted image is not square: it is then no central cut of the clean one.
             UnreadableImageError: if the clean image cannot be opened.
         """
-        if sample_id not in self.clean.boxes or sample_id not in self.paths:
+        if not self.knows(sample_id):
             return None
         if size[0] != size[1]:
             raise DataLayoutError(
@@ -107,9 +111,10 @@ def boxes_of_tests(path: Path, label_of: Mapping[str, int], files: FileList) -> 
     """
     annotated = read_boxes(path)
     found: dict[str, Int64[np.ndarray, "k 4"]] = {}
-    for image, label, split in zip(files.ids, files.labels.tolist(), files.splits, strict=True):
-        name = PurePosixPath(image).stem
-        if split != "test" or name not in annotated:
+    for row in np.flatnonzero(files.splits == "test").tolist():  # of 1.3 million images 50,000
+        image, label = files.ids[row], int(files.labels[row])
+        name = image.rpartition("/")[2].rpartition(".")[0]
+        if name not in annotated:
             continue
         wnid, found[image] = annotated[name]
         if label_of.get(wnid) != label:
