@@ -19,6 +19,16 @@ from vlm_eval.summary import FINE_TUNED, INTERPOLATED
 GALLERY = "gallery.png"
 """The picture in `rationales/` that the report takes in."""
 _SHARES: Mapping[Share, str] = {"pt": "PT", "ir": "IR"}
+_MEASURES = {
+    "area": "area of evidence",
+    "mass": "mass",
+    "normalised_mass": "mass / area",
+    "pointing": "pointing game",
+    "rank": "rank accuracy",
+    "average_precision": "average precision",
+    "insertion": "insertion",
+    "deletion": "deletion",
+}
 _SUBJECTS = {FINE_TUNED: "Fine-tuning", INTERPOLATED: "Interpolation, against zero-shot,"}
 _FIRST_LETTERS = b"\x89PNG"
 
@@ -34,6 +44,7 @@ class RationalityText:
         sentences: what changed against the first model.
         caution: settings that differ between the models; empty where none does.
         models: a line per model on that data set.
+        measures: a line per model with the means of all measures there; none if there are no more than mass and area.
         sets: a line per data set; none if there is one only.
         tests: a line per model and test on that data set.
         left_out: images that could not be judged; empty if there are none.
@@ -45,6 +56,7 @@ class RationalityText:
     sentences: Sequence[str]
     caution: str
     models: TextTable
+    measures: TextTable
     sets: TextTable
     tests: TextTable
     left_out: str
@@ -67,6 +79,7 @@ def rationality_as_text(found: RationalityOfModels) -> RationalityText:
         sentences=_sentences(found, place),
         caution="; ".join(differing),
         models=_models(found),
+        measures=_measures(found),
         sets=_sets(found),
         tests=_tests(found),
         left_out=_left_out(found.scores[next(iter(found.tables))][found.main]),
@@ -140,6 +153,18 @@ def _models(found: RationalityOfModels) -> TextTable:
         lines.append(TextLine(model, (TextCell(str(one.counts.n)), *shares, mass, _area(one), *flat)))
     heads = ["images", "accuracy", "PT", "IR", "valid evidence", "mean mass", "mean area of evidence"]
     return TextTable(tuple(lines), _heads([*heads, "undefined maps, a number"] if has_flat else heads))
+
+
+def _measures(found: RationalityOfModels) -> TextTable:
+    ones = {model: scores[found.main].means for model, scores in found.scores.items()}
+    known = [name for name in _MEASURES if any(name in means for means in ones.values())]
+    if not set(known) - {"mass", "area"}:
+        return TextTable(())
+    lines = [
+        TextLine(model, tuple(TextCell(f"{means[name]:.3f}" if name in means else NOT_SCORED) for name in known))
+        for model, means in ones.items()
+    ]
+    return TextTable(tuple(lines), _heads([_MEASURES[name] for name in known]))
 
 
 def _sets(found: RationalityOfModels) -> TextTable:
