@@ -102,7 +102,7 @@ def _maps(
     """Return the relevance of image tokens for the score of every token; the last position predicts nothing."""
     count, length = scores.shape
     found = []
-    for token, gradients in enumerate(token_gradients(scores, probabilities)):
+    for token, gradients in enumerate(token_gradients(scores, probabilities, alone=len(probabilities) == 1)):
         place = probabilities[-1].shape[-1] - length - 1 + token
         row = relevance_row(probabilities, gradients, torch.full((count,), place, device=scores.device)).detach()
         found.append(row.gather(1, places.positions.flatten(1)).unflatten(1, places.positions.shape[1:]))
@@ -110,7 +110,7 @@ def _maps(
 
 
 def token_gradients(
-    scores: Float[Tensor, "n length"], probabilities: list[Float[Tensor, "n heads queries keys"]]
+    scores: Float[Tensor, "n length"], probabilities: list[Float[Tensor, "n heads queries keys"]], *, alone: bool
 ) -> Iterator[list[Tensor]]:
     """Yield for every token the derivatives of its scores by the attention of each layer.
 
@@ -119,10 +119,11 @@ def token_gradients(
 
     Args:
         scores: one per token.
-        probabilities: of consecutive layers up to the last.
+        probabilities: of the layers.
+        alone: whether this is the last layer and no other.
     """
     length = scores.shape[1]
-    if len(probabilities) == 1:
+    if alone:
         found = list(torch.autograd.grad(scores.sum(), probabilities))
         yield from (found for _ in range(length))
         return

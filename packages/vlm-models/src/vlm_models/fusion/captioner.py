@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float, Int64
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers.models.blip.modeling_blip_text import BlipTextLMHeadModel
 
@@ -31,6 +31,7 @@ class BlipCaptioner(GenerativeModel):
     Attributes:
         preprocess: size and normalisation of its images.
         tokenizer: texts to ids.
+        grid: rows and columns of patches; the class token stands before them.
     """
 
     def __init__(self, sizes: FusionSizes, tokenizer: BertTokens, spec: str) -> None:
@@ -38,10 +39,15 @@ class BlipCaptioner(GenerativeModel):
         self.spec = spec
         self.tokenizer = tokenizer
         self.preprocess = fusion_preprocess(sizes.image_size)
+        self.grid = sizes.grid
         with undefined_weights():
             self.vision_model = vision_tower(sizes)
             self.text_decoder = BlipTextLMHeadModel(text_config(sizes, sizes.text_layers, True))
         self.text_decoder.tie_weights()
+
+    def attention_modules(self) -> Sequence[nn.Module]:
+        """Return the modules by which captions look at the image, first layer first, for `vlm_models.attention`."""
+        return [cast(Any, layer).crossattention.self for layer in self.text_decoder.bert.encoder.layer]
 
     def tokenize(self, texts: Sequence[str]) -> Int64[Tensor, "n length"]:
         """Return the ids of captions, `[DEC] X [SEP]`, padded or cut to one length."""
@@ -132,7 +138,7 @@ class BlipCaptioner(GenerativeModel):
         words = [[index for index in row if index not in frame] for row in self.tokenize(continuations).tolist()]
         prompts = [[index for index in row if index != padding] for row in inputs["tokens"].tolist()]
         rows = [torch.tensor(prompt + word) for prompt in prompts for word in words]
-        tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding).to(seen.device)
+        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding).to(seen.device)
         logits = self._logits(seen.repeat_interleave(len(words), dim=0), tokens)[:, :-1]
         chosen = logits.log_softmax(dim=-1).gather(2, tokens[:, 1:].unsqueeze(2)).squeeze(2)
         starts = torch.tensor([len(prompt) - 1 for prompt in prompts for _ in words], device=seen.device)
