@@ -10,6 +10,7 @@ from vlm_data.tables import Rationales
 from vlm_eval.metrics.rationality import share_of_counts
 from vlm_eval.rationality.comparison import compare_models, compare_rationales
 from vlm_eval.rationality.documents import comparison_documents
+from vlm_eval.rationality.of_models import rationality_of_models
 from vlm_eval.rationality.resampling import interval, resampled_counts
 from vlm_eval.rationality.samples import JudgedSamples, judged_samples, require_same_samples
 
@@ -153,6 +154,16 @@ def test_models_are_compared_with_the_first_on_every_shared_data_set(made_tables
     noise = next(one for one in found["FT"] if one.data == "made/noise")
     assert noise.both_right is None and noise.changes["pt"].low < noise.changes["pt"].high
     assert len(comparison_documents(found)) == 12
+
+
+def test_two_tables_of_one_model_on_one_data_set_are_refused(sides):
+    other = dataclasses.replace(sides[0], meta={**sides[0].meta, "layers": "all"})
+    with pytest.raises(
+        CallError, match=r"ZS has two tables of rationales on made, which differ in layers: last, all\."
+    ):
+        rationality_of_models({"ZS": [sides[0], other]})
+    assert rationality_of_models({"last": [sides[0]], "all": [other]}).differing == ("layers: last, all",)
+    assert rationality_of_models({}) is None
 
 
 def test_nothing_to_compare_is_said(sides):

@@ -5,10 +5,11 @@ import math
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 
+from vlm_data.errors import CallError
 from vlm_data.tables import Rationales
 from vlm_eval.metrics.rationality import Share
 from vlm_eval.metrics.rationality_curve import ThresholdCurve
-from vlm_eval.rationality.comparison import RationaleTest, compare_models
+from vlm_eval.rationality.comparison import RationaleTest, compare_models, differing_settings
 from vlm_eval.rationality.curve import threshold_curve
 from vlm_eval.rationality.samples import column_of, settings
 from vlm_eval.rationality.scores import RationaleScores, mean_over_severities, score_rationales
@@ -135,13 +136,18 @@ def rationality_of_models(models: Mapping[str, Iterable[Rationales]]) -> Rationa
 
     Returns:
         None if there is no such data set.
+
+    Raises:
+        CallError: if a model has two tables of one data set.
     """
     found: dict[str, dict[str, list[Rationales]]] = {}
     for model, tables in models.items():
         columns = found.setdefault(model, {})
         for table in tables:
             if (table.known & table.labelled).any():
-                columns.setdefault(column_of(table), []).append(table)
+                parts = columns.setdefault(column_of(table), [])
+                _require_new(table, parts, model)
+                parts.append(table)
     # A column counts where every model has it with as many severities: means over fewer do not compare.
     shared = [
         column
@@ -151,3 +157,14 @@ def rationality_of_models(models: Mapping[str, Iterable[Rationales]]) -> Rationa
     if not shared:
         return None
     return RationalityOfModels({m: {c: tuple(columns[c]) for c in shared} for m, columns in found.items()})
+
+
+def _require_new(table: Rationales, others: Iterable[Rationales], model: str) -> None:
+    for other in others:
+        if other.meta.get("data") == table.meta.get("data"):
+            apart = differing_settings([other], [table])
+            raise CallError(
+                f"{model} has two tables of rationales on {table.meta.get('data', '?')}"
+                f"{', which differ in ' + '; '.join(apart) if apart else ''}. Expected one: keep tables of one kind "
+                "in a folder, and give every kind a name of its own to compare them."
+            )
