@@ -45,6 +45,9 @@ class Perturbation:
                 raise unknown_name("ground of a perturbed image", name, BASELINES)
 
 
+STANDARD = Perturbation()
+
+
 @dataclasses.dataclass(frozen=True)
 class Curves:
     """Probability of the target class while an image is perturbed, after 0, 1, ..., `steps` parts.
@@ -84,7 +87,7 @@ def perturbation_curves(
     images: Tensor,
     relevance: Float[Tensor, "n rows columns"],
     targets: Int64[Tensor, " n"],
-    options: Perturbation = Perturbation(),
+    options: Perturbation = STANDARD,
     *,
     batch_size: int = 256,
 ) -> Curves:
