@@ -1,6 +1,8 @@
 """The contract of every data set and reader, and what `load_benchmark` adds to it."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -66,6 +68,12 @@ def test_it_says_what_it_is(name: str):
     assert info.spec == name or (info.spec.startswith(f"{name}:") and info.layout)
     assert (info.spec == name and bool(info.layout)) == (name in PUBLISHED)
     assert info.licence or info.layout
+
+
+def test_telling_what_there_is_imports_no_torch():
+    asked = "import sys, vlm_data; [vlm_data.benchmark_info(name) for name in vlm_data.benchmark_names()]"
+    done = subprocess.run([sys.executable, "-c", f"{asked}; print('torch' in sys.modules)"], capture_output=True)
+    assert (done.returncode, done.stdout.split()) == (0, [b"False"])
 
 
 @pytest.mark.parametrize("name", benchmark_names())

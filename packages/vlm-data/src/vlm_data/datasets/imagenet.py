@@ -3,6 +3,8 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+
 from vlm_data.asset import asset_lines
 from vlm_data.benchmark import Benchmark, DatasetInfo
 from vlm_data.dataset import FileDataset, ImageDataset
@@ -65,7 +67,7 @@ def load(source: str, root: Path | None, seed: int) -> Benchmark:
     table, cropped = _beside(home, FILE), None
     if table.is_file():
         boxes = boxes_of_tests(table, {wnids()[number]: label for number, label in labels.items()}, files)
-        tested = [row for row, split in enumerate(files.splits) if split == "test"]
+        tested = np.flatnonzero(files.splits == "test").tolist()
         cropped = CroppedBoxes(boxes, {files.ids[row]: files.paths[row] for row in tested})
         files = dataclasses.replace(files, evidence_source=boxes)
     synonyms = FIRST_SYNONYMS in options

@@ -5,16 +5,16 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from functools import cached_property
+from operator import le
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Int64
 from PIL import Image
 
 from vlm_data.errors import DataLayoutError, UnreadableImageError
 from vlm_data.evidence.boxes import CLEAN_CROP, CLEAN_SIDE, Boxes, boxes_mask
 from vlm_data.file_benchmark import FileList
-from vlm_data.transforms import resized_shape
 
 FILE = "LOC_val_solution.csv"
 COLUMNS = ("ImageId", "PredictionString")
@@ -88,6 +88,8 @@ def cropped_boxes(
         >>> cropped_boxes(np.array([[0, 0, 499, 374]]), (500, 375))
         array([[-58, -16, 282, 239]])
     """
+    from vlm_data.transforms import resized_shape  # here, so that listing data sets imports no torch
+
     resized = np.array(resized_shape(*clean_size, CLEAN_SIDE))
     offset = np.rint((resized - CLEAN_CROP) / 2)  # as the centre crop of torchvision rounds
     corners = boxes.reshape(-1, 2, 2) + np.array([[0], [1]])
@@ -163,15 +165,16 @@ def read_boxes(path: Path) -> dict[str, tuple[str, Int64[np.ndarray, "k 4"]]]:
 
 def _annotation(text: str, line: int) -> tuple[str, Int64[np.ndarray, "k 4"]]:
     cells = text.split()
-    wnids = set(cells[::5])
     try:
-        numbers = [float(cell) for place, cell in enumerate(cells) if place % 5]
-        boxes: Float64[np.ndarray, "k 4"] = np.array(numbers).reshape(-1, 4)  # fails if a number is missing
-    except ValueError:
-        boxes = np.full((1, 4), np.nan)
-    if len(wnids) != 1 or not np.isfinite(boxes).all() or (boxes[:, :2] > boxes[:, 2:]).any():
+        numbers = [int(float(cell)) for place, cell in enumerate(cells) if place % 5]
+        x1, y1, x2, y2 = (numbers[corner::4] for corner in range(4))
+        ordered = len(cells) % 5 == 0 and all(map(le, x1, x2)) and all(map(le, y1, y2))
+    except (ValueError, OverflowError):  # no number, nan, inf
+        numbers, ordered = [], False
+    wnids = set(cells[::5])
+    if not ordered or len(wnids) != 1:
         raise ValueError(f"line {line} has the boxes {text[:60]!r}")
-    return wnids.pop(), np.trunc(boxes).astype(np.int64)
+    return wnids.pop(), np.array(numbers, dtype=np.int64).reshape(-1, 4)
 
 
 def _size(path: Path) -> tuple[int, int]:
