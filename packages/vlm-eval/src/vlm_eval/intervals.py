@@ -8,17 +8,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from vlm_data.errors import CallError, VlmDataError, unknown_name
+from vlm_eval.metrics.proportions import check_level, check_trials
 from vlm_eval.metrics.reliability import Closed, bin_indices
 
 Method = Literal["percentile", "basic"]
 
 # Sample indices drawn at a time: bounds the memory at about 100 MB and keeps the arrays in cache.
 _BLOCK = 2_000_000
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise CallError(f"the level of an interval is {level}; expected a fraction between 0 and 1, such as 0.95.")
 
 
 def clopper_pearson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -43,9 +39,7 @@ def clopper_pearson(successes: int, n: int, level: float = 0.95) -> tuple[float,
         >>> round(low, 3), round(high, 3)
         (0.555, 0.997)
     """
-    _check_level(level)
-    if n < 1 or not 0 <= successes <= n:
-        raise CallError(f"{successes} successes in {n} trials are not possible; expected 0 to n successes in n >= 1.")
+    check_trials(successes, n, level)
     from scipy.special import betaincinv  # here, because importing it takes longer than scoring most data sets
 
     tail = (1 - level) / 2
@@ -104,7 +98,7 @@ class Bootstrap:
             >>> 0.6 < low < 0.74 < high < 0.9
             True
         """
-        _check_level(level)
+        check_level(level)
         if method not in get_args(Method):
             raise unknown_name("interval method", method, get_args(Method))
         tail = (1 - level) / 2

@@ -7,6 +7,27 @@ from statistics import NormalDist
 from vlm_data.errors import CallError
 
 
+def check_level(level: float) -> None:
+    """Refuse a level that no interval has.
+
+    Raises:
+        CallError: if it is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise CallError(f"the level of an interval is {level}; expected a fraction between 0 and 1, such as 0.95.")
+
+
+def check_trials(successes: int, n: int, level: float) -> None:
+    """Refuse what no interval of a rate can be made of.
+
+    Raises:
+        CallError: if there is no trial, or the number of successes or the level is not possible.
+    """
+    check_level(level)
+    if n < 1 or not 0 <= successes <= n:
+        raise CallError(f"{successes} successes in {n} trials are not possible; expected 0 to n successes in n >= 1.")
+
+
 def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Return the score interval of a binomial rate of which `successes` of `n` trials were seen.
 
@@ -30,10 +51,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
         >>> round(low, 3), round(high, 3)
         (0.596, 0.982)
     """
-    if not 0 < level < 1:
-        raise CallError(f"the level of an interval is {level}; expected a fraction between 0 and 1, such as 0.95.")
-    if n < 1 or not 0 <= successes <= n:
-        raise CallError(f"{successes} successes in {n} trials are not possible; expected 0 to n successes in n >= 1.")
+    check_trials(successes, n, level)
     z = NormalDist().inv_cdf((1 + level) / 2)
     rate, weight = successes / n, z * z / n
     middle = (rate + weight / 2) / (1 + weight)
