@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import Bool
 from PIL import Image
@@ -16,6 +16,7 @@ from vlm_data import load_benchmark
 from vlm_data.dataset import ImageDataset
 from vlm_data.description import describe
 from vlm_data.errors import DataLayoutError, VlmDataError
+from vlm_data.evidence.own import own_evidence
 from vlm_data.evidence.run_lengths import decode_counts, runs_mask
 
 Tree = Callable[[Iterable[str]], Path]
@@ -213,6 +214,8 @@ class TestCoco:
             ("{", "is no JSON"),
             ("[]", "has no list of images or annotations"),
             (coco(BOX, images=None), "has no list of images"),
+            (coco(BOX, categories=7), "has no list of categories"),
+            (coco(BOX | {"bbox": [0, 0, 10**400, 1]}), "broken annotation 0: int too large"),
             (coco(), "has no annotations, so it is evidence for no image"),
             (coco(BOX | {"image_id": 99}), "lacks or does not know 99 of annotation 0"),
             (coco(BOX | {"category_id": 9}), "lacks or does not know 9 of annotation 0"),
@@ -245,6 +248,7 @@ class TestCoco:
             ({"segmentation": {"counts": [5, 1], "size": [3, 2]}}, "are those of an image of 2 x 3 pixels"),
             ({"segmentation": {"counts": [5, 1], "size": [10, 12]}}, "run lengths cover 6 pixels; expected 12 x 10"),
             ({"segmentation": {"counts": "zz\u00e9", "size": [10, 12]}}, "does not occur in compressed run lengths"),
+            ({"segmentation": {"counts": [10**30, -(10**30), 120], "size": [10, 12]}}, "cover 120 pixels"),
             ({"segmentation": {"counts": "5P", "size": [10, 12]}}, "the last run length is cut off"),
         ],
     )
@@ -266,6 +270,42 @@ class TestCoco:
             (folder / "evidence.json").write_text(coco(BOX | {"bbox": box}))
             found.append(load_benchmark(f"folder:{folder}").test.fingerprint)
         assert len(set(found)) == 3
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(value=JSON, keys=st.lists(st.integers(0, 5), min_size=1, max_size=5), form=st.integers(0, 2))
+def test_whatever_stands_in_a_coco_file_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, value: Any, keys: list[int], form: int
+):
+    runs = {"counts": [23, 6, 91], "size": [10, 12]}
+    marked = [{}, {"segmentation": runs}, {"segmentation": [[2, 3, 6, 3, 6, 8, 2, 8]]}][form]
+    document = json.loads(
+        coco(BOX | marked, names=["a.png", "b.png"]).replace(f'"image_id": {TEST_CAT}', '"image_id": 1')
+    )
+    place = document
+    for key in keys:  # walk to some place in the file, and put the value there
+        names = list(place) if isinstance(place, dict) else list(range(len(place)))
+        name = names[key % len(names)]
+        if key == keys[-1] or not isinstance(place[name], (dict, list)) or not place[name]:
+            place[name] = value
+            break
+        place = place[name]
+    path = tmp_path_factory.mktemp("coco") / "evidence.json"
+    path.write_text(json.dumps(document))
+    try:
+        found = own_evidence(path.parent, ["a.png", "b.png"], np.zeros(2, dtype=np.int64), {"cat": 0})
+        mask = found.mask("b.png", SIZE) if found else None
+    except DataLayoutError as error:
+        assert "evidence.json" in str(error)
+    else:
+        assert mask is None or (mask.dtype, mask.shape) == (np.bool_, (10, 12))
 
 
 class TestBoxes:

@@ -27,8 +27,9 @@ def read_coco(path: Path) -> AnnotationFile:
         document = json.loads(data)
     except (OSError, ValueError, RecursionError) as error:
         raise _wrong(path, f"is no JSON: {error}") from error
-    lists = {key: document.get(key) if isinstance(document, dict) else None for key in ("images", "annotations")}
-    lacking = [key for key, values in lists.items() if not isinstance(values, list)]
+    lists = document if isinstance(document, dict) else {}
+    lacking = [key for key in ("images", "annotations") if not isinstance(lists.get(key), list)]
+    lacking += ["categories"] * (not isinstance(lists.get("categories", []), list))
     if lacking:
         raise _wrong(path, f"has no list of {' or '.join(lacking)}")
     images = _by_id(path, document, "images", "file_name")
@@ -43,7 +44,7 @@ def read_coco(path: Path) -> AnnotationFile:
             objects.setdefault(name, []).extend(MarkedObject(shape, category) for shape in _shapes(annotation))
         except KeyError as error:
             raise _wrong(path, f"lacks or does not know {error} of annotation {number}") from error
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise _wrong(path, f"has a broken annotation {number}: {error}") from error
     if not objects:
         raise _wrong(path, "has no annotations, so it is evidence for no image")

@@ -58,7 +58,7 @@ def runs_mask(counts: Sequence[int], size: tuple[int, int]) -> Bool[np.ndarray, 
                [1, 1, 0]])
     """
     width, height = size
-    lengths = np.asarray(counts, dtype=np.int64)
-    if (lengths < 0).any() or lengths.sum() != width * height:
-        raise ValueError(f"run lengths cover {lengths.sum()} pixels; expected {width} x {height} = {width * height}")
+    if min(counts, default=0) < 0 or sum(counts) != width * height:
+        raise ValueError(f"run lengths cover {sum(counts)} pixels; expected {width} x {height} = {width * height}")
+    lengths = np.array(counts, dtype=np.int64)
     return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(width, height).T
