@@ -73,6 +73,7 @@ def test_curves_hold_the_shares_at_every_threshold_and_mark_the_rule(axes, table
     np.testing.assert_array_equal(lines(axes)["fine-tuned"].get_ydata(), curves["fine-tuned"].share("pt"))
     assert "rule: 0.5" in lines(axes) and axes.get_xlabel() == "threshold of mass"
     assert len(axes.collections) == 3, "a band for each"
+    assert axes.get_xlim() == pytest.approx((-0.03, 1.03))
 
 
 def test_severities_are_in_order_and_pictures_repeat(axes):

@@ -107,6 +107,11 @@ def draw_threshold_curves(
         low, high = _wilson_band(curve, share)
         axes.fill_between(curve.thresholds, low, high, color=colour, alpha=0.14, linewidth=0, zorder=2)
         axes.plot(curve.thresholds, values, color=colour, label=plain(model), zorder=3)
+    if curves:  # also where the share is undefined, so that panels of one measure have one axis
+        ends = [(curve.thresholds.min(), curve.thresholds.max()) for curve in curves.values()]
+        low, high = min(low for low, _ in ends), max(high for _, high in ends)
+        margin = 0.03 * (high - low) or 0.03
+        axes.set_xlim(low - margin, high + margin)
     if chosen is not None:
         axes.axvline(chosen, color=INK, linewidth=1, linestyle=":", zorder=1, label=f"rule: {chosen:g}")
     measure = next(iter(curves.values())).measure.replace("_", " ") if curves else ""
