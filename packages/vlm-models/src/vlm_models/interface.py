@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vlm_data.errors import CallError
 from vlm_data.preprocess import Preprocess
 from vlm_models.capabilities import require
+from vlm_models.text_reading import TextReading
 
 PARAMETER_GROUPS = ("vision", "text", "fusion", "vision projection", "text projection", "logit")
 """The parts `DualEncoder.parameter_groups` sorts parameters into."""
@@ -199,6 +200,14 @@ class DualEncoder(nn.Module, ABC):
             CapabilityError: if there is no such attention.
         """
         raise require(self, f"{tower} attention")
+
+    def read_text(self, tokens: Int64[Tensor, "n length"]) -> TextReading:
+        """Return which token ids are words of the text, and where the text feature is taken from.
+
+        Raises:
+            CapabilityError: if that is not one place, or not known.
+        """
+        raise require(self, "text attention")
 
     def adapter_targets(self) -> str:
         """Return a regular expression of the full names of the linear maps that low-rank adapters go to.

@@ -15,10 +15,19 @@ from vlm_data.errors import CallError
 from vlm_data.files import write_text
 from vlm_models.capabilities import require
 from vlm_models.fusion.architecture import FusionSizes, fusion_tower, text_tower, undefined_weights, vision_tower
-from vlm_models.fusion.tokens import MATCHING, BertTokens, shipped_vocabulary, with_blip_tokens
+from vlm_models.fusion.tokens import (
+    FIRST,
+    MATCHING,
+    PADDING,
+    SEPARATOR,
+    BertTokens,
+    shipped_vocabulary,
+    with_blip_tokens,
+)
 from vlm_models.fusion.vision import fusion_preprocess, image_tokens
 from vlm_models.interface import MatchingModel, VisionOutput
 from vlm_models.key_bias import silence_key_biases
+from vlm_models.text_reading import TextReading, read_at_place
 from vlm_models.token_ids import check_ids
 
 VOCABULARY_FILE = "vocab.txt"
@@ -212,6 +221,12 @@ class FusionEncoder(MatchingModel):
         if tower not in found:
             raise require(self, f"{tower} attention")
         return found[tower]
+
+    def read_text(self, tokens: Int64[Tensor, "n length"]) -> TextReading:
+        """Return which token ids are words of the text; the feature is taken from the first place."""
+        words = self.tokenizer.vocabulary
+        special = [self.tokenizer.id_of(word) for word in (PADDING, FIRST, SEPARATOR)]
+        return read_at_place(tokens, 0, special, lambda number: words[number])
 
     def adapter_targets(self) -> str:
         """Return where low-rank adapters go: attention and MLP of the image tower, self-attention of the text tower."""

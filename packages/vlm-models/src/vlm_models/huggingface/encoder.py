@@ -13,6 +13,7 @@ from vlm_models.huggingface import towers as towers
 from vlm_models.huggingface.tokens import HfTokens
 from vlm_models.interface import DualEncoder, VisionOutput
 from vlm_models.key_bias import silence_key_biases
+from vlm_models.text_reading import TextReading, read_at_end, read_at_place
 
 TOKENIZER_FOLDER = "tokenizer"
 
@@ -121,6 +122,18 @@ class HfEncoder(DualEncoder):
         if not found:
             raise require(self, f"{tower} attention")
         return found
+
+    def read_text(self, tokens: Int64[Tensor, "n length"]) -> TextReading:
+        """Return which token ids are words of the text, and where the text feature is taken from."""
+        own = self.tokens.tokenizer
+
+        def decode(number: int) -> str:
+            return own.decode([number]).strip()
+
+        end = towers.end_places(self.model, tokens)
+        if end is not None:
+            return read_at_end(tokens, end, decode)
+        return read_at_place(tokens, 0 if towers.reads_mask(self.model) else -1, own.all_special_ids, decode)
 
     def adapter_targets(self) -> str:
         """Return where low-rank adapters go: attention and MLP of both towers."""

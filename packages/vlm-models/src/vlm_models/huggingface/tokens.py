@@ -15,13 +15,11 @@ from vlm_data.files import write_bytes
 from vlm_models.errors import CheckpointError, reason
 from vlm_models.hub import quiet_transformers
 from vlm_models.huggingface.config import Kind
-from vlm_models.huggingface.towers import end_token, positions, reads_mask, vocabulary_size
+from vlm_models.huggingface.towers import LEGACY_END, end_token, positions, reads_mask, vocabulary_size
 from vlm_models.token_ids import check_ids
 
 _FILES = ("tokenizer.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "vocab.json")
 """Without one of these transformers makes a tokenizer that knows two tokens, and says nothing."""
-_LEGACY_END = 2
-"""An end token that early files of CLIP name by mistake; transformers then reads the text at its largest id."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +123,7 @@ def _check_ends(tokens: HfTokens, model: Any, spec: str) -> None:
     if end is None:
         return
     ids = tokens(["a"], spec)[0]
-    is_legacy = end == _LEGACY_END and model.config.model_type == "clip"
+    is_legacy = end == LEGACY_END and model.config.model_type == "clip"
     fits = int(ids.max()) == tokens.tokenizer.eos_token_id if is_legacy else end in ids.tolist()
     if not fits:
         own = tokens.tokenizer.eos_token_id

@@ -17,6 +17,10 @@ ADAPTER_TARGETS = (
 """Attention and MLP of the blocks of both towers, those of BERT included; not the head that pools patches."""
 
 
+LEGACY_END = 2
+"""An end token that early files of CLIP name by mistake; transformers then reads the text at its largest id."""
+
+
 def capabilities(model: Any) -> frozenset[str]:
     """Return what a dual encoder of transformers can do, read off its modules."""
     recorded = [tower for tower in ("vision", "text", "pooling") if attention_modules(model, tower)]
@@ -50,6 +54,15 @@ def reads_mask(model: Any) -> bool:
 def end_token(model: Any) -> int | None:
     """Return the id at whose position the text tower is read, None for towers that are read at a fixed position."""
     return getattr(model.text_model, "eos_token_id", None)
+
+
+def end_places(model: Any, tokens: Int64[Tensor, "n length"]) -> Int64[Tensor, " n"] | None:
+    """Return where each text is read, for towers that are read at the end token; else None."""
+    end = end_token(model)
+    if end is None:
+        return None
+    is_legacy = end == LEGACY_END and model.config.model_type == "clip"
+    return tokens.argmax(dim=1) if is_legacy else tokens.eq(end).int().argmax(dim=1)
 
 
 def pools_by_attention(model: Any) -> bool:

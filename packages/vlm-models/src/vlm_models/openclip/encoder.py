@@ -13,6 +13,8 @@ from vlm_models.interface import DualEncoder, VisionOutput
 from vlm_models.key_bias import silence_key_biases
 from vlm_models.openclip import towers as towers
 from vlm_models.openclip.causal_text import encode_short_text, needed_tokens
+from vlm_models.openclip.text_reading import read_text
+from vlm_models.text_reading import TextReading
 from vlm_models.token_ids import check_ids
 
 
@@ -147,6 +149,15 @@ class OpenClipEncoder(DualEncoder):
         if not found:
             raise require(self, f"{tower} attention")
         return found
+
+    def read_text(self, tokens: Int64[Tensor, "n length"]) -> TextReading:
+        """Return which token ids are words of the text, and where the text feature is taken from.
+
+        Raises:
+            CapabilityError: if it is the mean of many places.
+        """
+        found = read_text(self.clip, self.tokenizer, tokens)
+        return super().read_text(tokens) if found is None else found
 
     def adapter_targets(self) -> str:
         """Return where low-rank adapters go: attention and MLP of both towers."""
