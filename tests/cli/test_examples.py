@@ -21,6 +21,7 @@ APPENDED = {
     "interpolate": ["--limit", "16"],
     "soup": ["--limit", "16"],
     "data check": ["--limit", "16"],
+    "rationale": ["--limit", "16"],
 }
 """What keeps an example short."""
 
@@ -41,7 +42,7 @@ def _written(words):
     if words[:2] in (["recipes", "copy"], ["models", "export"], ["models", "convert"]):
         return 3
     if "--export" in words:
-        return words.index("--export") + 2
+        return words.index("--export") + (1 if words[0] == "rationale" else 2)
     return next((words.index(flag) + 1 for flag in ("--save", "--out", "--figures") if flag in words), 0)
 
 
@@ -70,6 +71,8 @@ def test_the_example_runs(vlm, workplace, tmp_path, request, example):
         words += [] if place else ["--out", str(tmp_path / "diagnostics")]
     if words[0] in ("evaluate", "interpolate", "soup"):
         words += ["--out", str(tmp_path / "evaluations"), "--results-db", str(tmp_path / "results.jsonl")]
+    if words[0] in ("explain", "rationale"):
+        words += ["--out", str(tmp_path / "maps")]
     answer = vlm(*words)
     assert answer.code == 0, answer.err
     assert answer.out.strip()

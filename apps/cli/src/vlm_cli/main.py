@@ -19,6 +19,8 @@ COMMANDS = {
     "soup": "Average the weights of models that were fine-tuned from one start (model soups).",
     "compare": "Compare runs: paired tests, robustness, calibration, differing answers; scatter plots.",
     "baselines": "Write the accuracies of the fine-tuned models of runs as baselines.",
+    "explain": "Show which part of an image an answer rests on: relevance maps as pictures.",
+    "rationale": "Tell whether right answers rest on the evidence: prediction, relevance, decision, PT and IR.",
     "diagnose": "Measure the geometry of image features on the ID test images.",
     "results": "Read the results database.",
     "report": "Write the HTML report of a run again from its files.",

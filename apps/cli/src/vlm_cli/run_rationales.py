@@ -1,11 +1,13 @@
 """The reasons of a run: rationales of its zero-shot, fine-tuned and interpolated model, and a gallery of them."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vlm_cli.console import Console
 
 if TYPE_CHECKING:
     from vlm_data.benchmark import Benchmark, EvaluationSet
+    from vlm_data.tables import Rationales
     from vlm_explain.rationale import Subject
     from vlm_finetune import Run
     from vlm_models.classifier import Classifier
@@ -26,10 +28,35 @@ def explain_run(run: "Run", benchmark: "Benchmark", zero_shot: "Classifier", con
     console.say(f"explaining the answers on {len(sets)} test set{'s' * (len(sets) > 1)}")
     subjects = _subjects(run, zero_shot)
     try:
-        for _ in rationales_of_all(subjects, sets, progress=console.progress):
-            pass  # every table is written before the next data set is read
+        tables = list(rationales_of_all(subjects, sets, progress=console.progress))
     except CapabilityError as error:
         console.say(f"note: no rationales: {error}")
+        return
+    if console.is_main and sets[0].role == "id":
+        _draw_gallery(sets[0], subjects, tables[: len(subjects)], run, console)
+
+
+def _draw_gallery(
+    evaluation: "EvaluationSet",
+    subjects: "Sequence[Subject]",
+    tables: "Sequence[Rationales]",
+    run: "Run",
+    console: Console,
+) -> None:
+    """Draw examples of the kinds of rationales of the fine-tuned model, each beside the zero-shot one."""
+    from vlm_data.errors import CallError
+    from vlm_eval.report.rationality import GALLERY
+    from vlm_eval.run_files import RATIONALES
+    from vlm_explain.pictures import Shown, gallery, write_picture
+
+    ends = list(zip(subjects, tables, strict=True))[:2]
+    shown = [Shown(table.meta["model"], one.model, table, one.options) for one, table in ends]
+    try:
+        picture = gallery(evaluation.dataset, shown)
+    except CallError as error:  # a few images may hold no example
+        console.say(f"note: no gallery: {error}")
+        return
+    write_picture(picture, run.path / RATIONALES / GALLERY)
 
 
 def _judged(run: "Run", benchmark: "Benchmark") -> "list[EvaluationSet]":

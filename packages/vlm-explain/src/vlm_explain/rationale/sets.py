@@ -76,6 +76,31 @@ def judged_sets(benchmark: Benchmark, wanted: str = ALL, *, labelled: bool = Tru
     return [one for one in sets if one.data in chosen]
 
 
+def named_set(benchmark: Benchmark, name: str) -> EvaluationSet:
+    """Return one test set, with or without evidence.
+
+    Args:
+        benchmark: the data.
+        name: `id`, or the name of a data set, `digits/invert` or `invert` for short.
+
+    Raises:
+        CallError: if there is none of that name, or a corruption is named without its severity.
+
+    Example:
+        >>> from vlm_data import load_benchmark
+        >>> named_set(load_benchmark("digits"), "noise-3").data
+        'digits/noise-3'
+    """
+    sets = list(benchmark.evaluation_sets())
+    found = [one for one in sets if name in (_names(one, benchmark) | ({ID} if one.role == ID else set()))]
+    if len(found) > 1:
+        severities = ", ".join(one.data.removeprefix(f"{benchmark.name}/") for one in found)
+        raise CallError(f"{name!r} stands for {len(found)} test sets; expected one of them: {severities}.")
+    if not found:
+        raise unknown_name("test set", name, {ID}.union(*(_names(one, benchmark) for one in sets)))
+    return found[0]
+
+
 def _names(one: EvaluationSet, benchmark: Benchmark) -> set[str]:
     short = one.data.removeprefix(f"{benchmark.name}/")
     return {one.data, short, one.shift} - {""}
