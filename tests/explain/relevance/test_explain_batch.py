@@ -303,7 +303,7 @@ def test_towers_without_a_class_token_are_refused(build, message):
 
 def test_siglip_has_no_class_token(specimen):
     encoder = load_encoder(specimen("hf"))
-    with pytest.raises(CapabilityError, match=r"has no class token.*choose a method .*, such as input-gradient"):
+    with pytest.raises(CapabilityError, match=r"has no class token.*choose a method .*: pooling-attention or grad-cam"):
         explain_batch(encoder, images(1, encoder.preprocess.size), ["a"], RelevanceOptions())
 
 

@@ -45,5 +45,5 @@ def relevance(
 def _no_class_token(encoder: DualEncoder, what: str) -> CapabilityError:
     return CapabilityError(
         f"{encoder.spec} {what}. Expected an image tower that ends in a class token; "
-        "choose a method for towers that pool patches, such as input-gradient."
+        "choose a method for towers that pool patches: pooling-attention or grad-cam."
     )
