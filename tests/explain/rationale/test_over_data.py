@@ -3,10 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from vlm_data import load_benchmark
 from vlm_data.benchmark import EvaluationSet
+from vlm_data.dataset import FileDataset
 from vlm_data.errors import CallError
+from vlm_data.evidence.boxes import Boxes
 from vlm_data.evidence_batches import evaluation_masks
 from vlm_data.tables import Rationales
 from vlm_explain.rationale import Perturbation, Rule, Subject, judge, rationales_of, rationales_of_all
@@ -219,6 +222,21 @@ def test_images_without_evidence_are_flagged(zero_shot, digits, clean):
     assert table.status[:4] == ("no-evidence", "empty-evidence", "no-evidence", "ok")
     assert table.known.sum() == 10 and not table.rational[~table.known].any()
     assert np.array_equal(table.predicted, rationales_of(zero_shot, clean).predicted)
+
+
+def test_files_that_are_not_square_go_through_the_crop_with_their_evidence(zero_shot, tmp_path):
+    """Of 64 x 32 pixels the middle is seen: half of one box, nothing of the other, all of the third."""
+    boxes = {"half.png": [0, 0, 31, 31], "gone.png": [0, 0, 15, 31], "all.png": [16, 0, 47, 31]}
+    for name in (*boxes, "none.png"):
+        Image.fromarray(np.full((32, 64, 3), 90, dtype=np.uint8)).save(tmp_path / name)
+    names = (*boxes, "none.png")
+    source = Boxes({name: np.array([box]) for name, box in boxes.items()})
+    paths = tuple(tmp_path / name for name in names)
+    data = FileDataset("files", "test", names, np.array([1, 2, 3, 4]), paths, evidence_source=source)
+    table = rationales_of(zero_shot, EvaluationSet("files", "id", data), batch_size=3)
+    assert table.measures["area"][:3].tolist() == [0.5, 0.0, 1.0] and np.isnan(table.measures["area"][3])
+    assert table.status[1] == "empty-evidence" and table.status[3] == "no-evidence"
+    assert table.measures["mass"][1] == 0 and table.measures["mass"][2] == pytest.approx(1)
 
 
 def test_classes_of_the_data_set_are_those_that_compete(zero_shot, digits, clean):

@@ -20,6 +20,7 @@ from vlm_data.tables.rationales import STATUSES
 from vlm_explain.rationale.judgement import measure
 from vlm_explain.rationale.measures import OVERLAP_MEASURES, PERTURBATION_MEASURES
 from vlm_explain.rationale.perturbation import Perturbation, perturbation_curves
+from vlm_explain.rationale.sets import has_evidence
 from vlm_explain.relevance import Explained, RelevanceOptions, explain_batch
 from vlm_explain.relevance.options import CONTRAST, LABEL
 from vlm_explain.relevance.score import Score
@@ -140,7 +141,7 @@ def _on_classes(model: Classifier, classes: ClassSources) -> Classifier:
 
 
 def _check(dataset: ImageDataset, subjects: Sequence[Subject]) -> None:
-    if all(dataset.evidence(index) is None for index in range(len(dataset))):
+    if not has_evidence(dataset):
         raise CallError(
             f"no image of {dataset.name} ({dataset.split}) has evidence, so nothing can be said about what answers "
             "rest on. Expected masks, outlines or boxes; `vlm data show` tells where they are looked for."
