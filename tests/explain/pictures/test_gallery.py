@@ -10,6 +10,7 @@ from vlm_explain.pictures import Shown, gallery, png_bytes, side_by_side, stacke
 from vlm_explain.pictures.gallery import KINDS, _clearest, _of_kind
 from vlm_explain.pictures.sheet import Panel, Row, sheet
 from vlm_explain.rationale import Rule, decide, rationales_of
+from vlm_explain.relevance import RelevanceOptions
 from vlm_models import load_encoder
 from vlm_models.zero_shot import zero_shot_classifier
 
@@ -70,6 +71,10 @@ class TestGallery:
             gallery(digits.test.select(range(59)), [shown])
         with pytest.raises(CallError, match=r"60 and 60 images, 'digits/\d+ / digits/\d+'"):
             gallery(digits.test.select([1, 0, *range(2, 60)]), [shown])
+
+    def test_maps_are_those_that_were_judged(self, shown, digits):
+        with pytest.raises(CallError, match=r"of zero-shot were made with other relevance than .*layers='all'"):
+            gallery(digits.test, [dataclasses.replace(shown, options=RelevanceOptions(layers="all"))])
 
     def test_what_shows_nothing_is_refused(self, shown, digits):
         with pytest.raises(CallError, match="unknown kind of rationale 'right'"):

@@ -13,9 +13,11 @@ from vlm_data.evidence_batches import evaluation_masks
 from vlm_data.loading import evaluation_batches
 from vlm_data.tables import Rationales
 from vlm_data.tables.rationales import OK
+from vlm_data.transforms import HALF
 from vlm_explain.pictures.colours import FAINT, INK, RIGHT, WRONG
 from vlm_explain.pictures.overlay import overlay
 from vlm_explain.pictures.sheet import Panel, Row, sheet
+from vlm_explain.rationale.over_data import options_facts
 from vlm_explain.rationale.rule import Rule
 from vlm_explain.relevance import RelevanceOptions, explain_batch
 from vlm_models.classifier import Classifier
@@ -71,8 +73,8 @@ def gallery(
         side: of a picture in pixels.
 
     Raises:
-        CallError: if a table is not about this data set, the data set has classes of its own, a kind is unknown, or no
-            image is of any of the kinds.
+        CallError: if a table is not about this data set or these options, the data set has classes of its own, a kind
+            is unknown, or no image is of any of the kinds.
     """
     _check(dataset, shown, kinds, per_kind)
     deciding = shown[-1].table
@@ -126,7 +128,8 @@ def _panels(dataset: ImageDataset, rows: Sequence[int], shown: Sequence[Shown], 
     found: list[list[Panel]] = []
     for number, one in enumerate(shown):
         preprocess = one.model.encoder.preprocess
-        masks, _ = evaluation_masks(dataset, places, preprocess)
+        level = int(one.table.meta.get("evidence_level", HALF))
+        masks, _ = evaluation_masks(dataset, places, preprocess, level=level)
         (batch,) = evaluation_batches(dataset.select(rows), preprocess, len(rows), workers=0)
         explained = explain_batch(one.model, batch.images, batch.labels, one.options)
         maps = explained.maps.cpu().numpy()
@@ -160,6 +163,11 @@ def _check(dataset: ImageDataset, shown: Sequence[Shown], kinds: Sequence[str], 
         if "classes_hash" in one.table.meta:
             raise CallError(
                 f"{dataset.name} has classes of its own, which a gallery cannot name; expected the model's."
+            )
+        if any(one.table.meta.get(name, value) != value for name, value in options_facts(one.options).items()):
+            raise CallError(
+                f"the rationales of {one.name} were made with other relevance than {one.options}; maps would not be "
+                "those that were judged. Expected the options of the table."
             )
         if tuple(one.table.ids) != tuple(dataset.ids):
             other = [f"{a} / {b}" for a, b in zip(one.table.ids, dataset.ids, strict=False) if a != b]

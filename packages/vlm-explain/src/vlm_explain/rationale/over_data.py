@@ -124,8 +124,18 @@ def rationales_of_all(
         yield from (table for table in tables if table is not None)
 
 
+def options_facts(options: RelevanceOptions) -> dict[str, str]:
+    """Return what a table says about the relevance it was made with.
+
+    Example:
+        >>> options_facts(RelevanceOptions(layers="all"))["relevance_layers"]
+        'all'
+    """
+    return {f"relevance_{name}": str(value) for name, value in dataclasses.asdict(options).items()}
+
+
 def _subject_facts(subject: Subject, perturbation: Perturbation | None, level: int) -> dict[str, str]:
-    how = {f"relevance_{name}": str(value) for name, value in dataclasses.asdict(subject.options).items()}
+    how = options_facts(subject.options)
     taken = {} if perturbation is None else dataclasses.asdict(perturbation)
     how |= {f"perturbation_{name}": str(value) for name, value in taken.items()}
     return {**model_facts(subject.model), **how, "evidence_level": str(level), **subject.facts}
