@@ -123,6 +123,13 @@ class TestContract:
         expected = relevance_maps(model, images, found.predicted, method=method)
         torch.testing.assert_close(found.maps, expected)
 
+    def test_maps_of_models_in_half_precision_are_in_single(self, model, method):
+        half = copy.deepcopy(model)
+        half.encoder.to(torch.bfloat16)
+        found = explain_batch(half, images_for(model), LABELS, RelevanceOptions(method))
+        assert found.raw.dtype == found.maps.dtype == found.logits.dtype == torch.float32
+        assert found.raw.isfinite().all() and not found.flat.all()
+
     def test_float_images_are_those_that_were_normalised(self, model, method):
         images = images_for(model)
         expected = relevance_maps(model, images, LABELS, method=method)

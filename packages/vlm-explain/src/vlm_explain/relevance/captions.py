@@ -62,6 +62,6 @@ def _maps(scores: Tensor, attention: Tensor, known: Tensor, *, alone: bool) -> F
     found = torch.zeros(*scores.shape, attention.shape[-1] - 1, device=scores.device)
     used = int(known.any(dim=0).sum())
     for place, gradients in enumerate(token_gradients(scores[:, :used], [attention], alone=alone)):
-        weighted = attention[:, :, place, 1:].detach() * gradients[0][:, :, place, 1:].clamp_min(0)
+        weighted = attention[:, :, place, 1:].detach().float() * gradients[0][:, :, place, 1:].float().clamp_min(0)
         found[:, place] = weighted.mean(dim=1)
     return found * known[:, :, None]

@@ -28,6 +28,8 @@ def relevance_row(
         >>> relevance_row([A, A], [torch.ones_like(A), torch.ones_like(A)])
         tensor([[1.3500, 1.6500]])
     """
+    wide = torch.promote_types(probabilities[-1].dtype, torch.float32)  # BLIP's own attention stays in half precision
+    probabilities, gradients = ([layer.to(wide) for layer in layers] for layers in (probabilities, gradients))
     last = probabilities[-1]
     rows = torch.arange(len(last), device=last.device)
     at = torch.zeros_like(rows) if position is None else position

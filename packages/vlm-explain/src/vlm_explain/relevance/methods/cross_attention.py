@@ -41,7 +41,7 @@ def token_maps(
         >>> token_maps(A, torch.tensor([[[[1.0, 2.0, -2.0], [1.0, 1.0, 1.0]]]]), torch.tensor([[True, False]]))
         tensor([[[0.4000, 0.0000], [0.0000, 0.0000]]])
     """
-    weighted = (probabilities * gradients.clamp_min(0)).mean(dim=1)[:, :, prefix_tokens:]
+    weighted = (probabilities.float() * gradients.float().clamp_min(0)).mean(dim=1)[:, :, prefix_tokens:]
     return weighted * words.unsqueeze(-1)
 
 

@@ -61,7 +61,7 @@ def relevance(
     with record_modules(modules, range(options.first_layer(len(modules)), len(modules))) as attention:
         output = encoder.vision_tokens(images)
         logits = model.head(output.features)
-    *gradients, last = attention.gradients(score_of(logits).sum())
-    *probabilities, head = attention.probabilities
+    *gradients, last = (found.float() for found in attention.gradients(score_of(logits).sum()))
+    *probabilities, head = (found.float() for found in attention.probabilities)
     row = pooled_relevance(head, last, probabilities, gradients).detach()
     return row[:, output.prefix_tokens :].unflatten(1, output.grid), logits.detach()

@@ -66,5 +66,5 @@ def relevance(
             f"{encoder.spec} has no class token that its image feature is read from, so there is no place to follow "
             "attention to. Expected a tower with one; choose a method for towers that pool patches: pooling-attention."
         )
-    row = rollout_row(attention.probabilities)
+    row = rollout_row([probabilities.float() for probabilities in attention.probabilities])
     return row[:, output.prefix_tokens :].unflatten(1, output.grid), logits
