@@ -296,3 +296,14 @@ def test_parameter_groups_are_disjoint_and_complete(build):
     assert sorted(found) == sorted(id(parameter) for parameter in model.parameters())
     tower = {id(parameter) for parameter in model.image_tower().parameters()}
     assert {id(p) for group in ("vision", "vision projection") for p in groups[group]} == tower
+
+
+def test_images_together_are_not_projected_token_by_token():
+    """Frozen weights and images beside tokens in memory made one product of matrices per token of a projection."""
+    tiny = load_encoder("tiny").requires_grad_(False)
+    with torch.profiler.profile(record_shapes=True) as profiled, record_attention(tiny, "vision") as attention:
+        score = tiny.encode_image(images(3)).sum()
+        attention.gradients(score)
+    heads = 3 * 4  # images and heads: of attention itself
+    batched = {tuple(event.input_shapes[0]) for event in profiled.events() or () if event.name == "aten::bmm"}
+    assert batched and all(shape[0] == heads for shape in batched)

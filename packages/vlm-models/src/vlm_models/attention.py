@@ -160,6 +160,7 @@ def _listen(module: nn.Module, layer: int, record: AttentionRecord, undo: contex
     def forward(*args: Any, **kwargs: Any) -> Any:
         if isinstance(module, nn.MultiheadAttention):
             kwargs["need_weights"] = False  # asking for weights would give a copy outside the graph
+            args = _sequence_first(args) if module.batch_first else args
         heard = False
 
         def keep(probabilities: Tensor) -> Tensor:
@@ -181,6 +182,16 @@ def _listen(module: nn.Module, layer: int, record: AttentionRecord, undo: contex
 
     module.forward = forward
     undo.callback(delattr, module, "forward")
+
+
+def _sequence_first(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Lay query, key and value out in memory so that swapping images and tokens leaves them contiguous.
+
+    That is what `nn.MultiheadAttention` does with them first; their projection would then be one small product of
+    matrices per token, which takes several times longer. Equal inputs stay one tensor: they are projected together.
+    """
+    laid = {id(x): x.transpose(0, 1).contiguous().transpose(0, 1) for x in inputs[:3]}
+    return tuple(laid.get(id(x), x) for x in inputs)
 
 
 def _unheard(module: nn.Module, layer: int) -> VlmModelsError:
