@@ -163,11 +163,11 @@ def _compared(name: str, sides: dict[str, Callable[[], object]], options: argpar
         per_image, by_one = found[f"ours {layers}"], found[f"plain {layers}"]
         passes, ratio = per_image / found["forward"], by_one / per_image
         difference = _difference(results[f"ours {layers}"], results[f"plain {layers}"])
+        floor, whole = by_one / found["forward"], (by_one + found["forward"]) / per_image
         print(
-            f"  {layers:4} layer(s): {per_image * 1e3:.1f} ms per image, {passes:.2f} forward passes (target {cost}); "
-            f"one by one {by_one * 1e3:.1f} ms, ratio {ratio:.2f} (target {gain}; {by_one / found['forward']:.2f} were a "
-            f"map as cheap as a forward pass), {(by_one + found['forward']) / per_image:.2f} with its separate prediction; "
-            f"largest difference of the maps {difference:.1e}"
+            f"  {layers:4} layer(s): {per_image * 1e3:.1f} ms per image, {passes:.2f} forward passes (target {cost})\n"
+            f"    one by one {by_one * 1e3:.1f} ms, ratio {ratio:.2f} (target {gain}; {floor:.2f} were a map as cheap as a "
+            f"forward pass), {whole:.2f} with its separate prediction; maps differ by at most {difference:.1e}"
         )
         fine &= passes <= cost and ratio >= gain
         if difference > 1e-4:
