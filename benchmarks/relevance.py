@@ -166,8 +166,8 @@ def _compared(name: str, sides: dict[str, Callable[[], object]], options: argpar
         floor, whole = by_one / found["forward"], (by_one + found["forward"]) / per_image
         print(
             f"  {layers:4} layer(s): {per_image * 1e3:.1f} ms per image, {passes:.2f} forward passes (target {cost})\n"
-            f"    one by one {by_one * 1e3:.1f} ms, ratio {ratio:.2f} (target {gain}; {floor:.2f} were a map as cheap as a "
-            f"forward pass), {whole:.2f} with its separate prediction; maps differ by at most {difference:.1e}"
+            f"    one by one {by_one * 1e3:.1f} ms: ratio {ratio:.2f} (target {gain}, {floor:.2f} if a map cost "
+            f"a forward pass only), {whole:.2f} with its separate prediction; maps differ by at most {difference:.1e}"
         )
         fine &= passes <= cost and ratio >= gain
         if difference > 1e-4:
