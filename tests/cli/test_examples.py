@@ -25,6 +25,12 @@ APPENDED = {
 }
 """What keeps an example short."""
 
+ELSEWHERE = {
+    **{name: ("--out", "{}/found", "--results-db", "{}/results") for name in ("evaluate", "interpolate", "soup")},
+    **{name: ("--out", "{}/found") for name in ("explain", "rationale")},
+}
+"""What keeps the files of an example out of the shared workplace."""
+
 
 def _examples(command):
     yield from (line for line in (command.epilog or "").splitlines() if line.startswith("vlm "))
@@ -69,10 +75,7 @@ def test_the_example_runs(vlm, workplace, tmp_path, request, example):
         shutil.copytree("runs/digits-tiny-full-seed0", tmp_path / "copied")
         words = [str(tmp_path / "copied") if word == "runs/digits-tiny-full-seed0" else word for word in words]
         words += [] if place else ["--out", str(tmp_path / "diagnostics")]
-    if words[0] in ("evaluate", "interpolate", "soup"):
-        words += ["--out", str(tmp_path / "evaluations"), "--results-db", str(tmp_path / "results.jsonl")]
-    if words[0] in ("explain", "rationale"):
-        words += ["--out", str(tmp_path / "maps")]
+    words += [part.format(tmp_path) for part in ELSEWHERE.get(words[0], ())]
     answer = vlm(*words)
     assert answer.code == 0, answer.err
     assert answer.out.strip()
