@@ -12,8 +12,7 @@ from vlm_data.dataset import ImageDataset
 from vlm_data.evidence_batches import evaluation_masks
 from vlm_data.loading import evaluation_batches
 from vlm_explain.rationale.judgement import measure
-from vlm_explain.relevance import Explained, RelevanceOptions, explain_batch
-from vlm_explain.relevance.score import Score
+from vlm_explain.relevance import RelevanceOptions, explain_batch
 from vlm_models.classifier import Classifier
 
 _AT_ONCE = 16
@@ -89,7 +88,7 @@ def explain_images(
         >>> model = load_classifier("tiny", digits.class_names, digits.templates)
         >>> images = explain_images(digits.test.select([0, 1]), {"tiny": model}, {"tiny": [RelevanceOptions()]})
         >>> [(one.label, one.explanations[0].target) for one in images]
-        [('four', 'four'), ('two', 'two')]
+        [('eight', 'eight'), ('four', 'four')]
     """
     groups: dict[str, list[str]] = {}
     for name, model in models.items():
@@ -143,15 +142,14 @@ def _explanations(
     known: np.ndarray,
 ) -> list[Explanation]:
     explained = explain_batch(model, images, labels, how)
-    targets = Score(model, labels, how).targets(explained.logits)
-    maps = explained.maps.cpu()
+    targets, maps = explained.targets.tolist(), explained.maps.cpu()
     overlap = measure(maps, torch.from_numpy(masks), known=known, flat=explained.flat.cpu().numpy())
-    likely = _probabilities(explained)
+    likely = explained.logits.float().softmax(dim=1).cpu()
     return [
         Explanation(
             name,
-            model.class_names[int(targets[place])],
-            float(likely[place, int(targets[place])]),
+            model.class_names[targets[place]],
+            float(likely[place, targets[place]]),
             model.class_names[int(explained.predicted[place])],
             float(likely[place].max()),
             maps[place].numpy(),
@@ -160,7 +158,3 @@ def _explanations(
         )
         for place in range(len(maps))
     ]
-
-
-def _probabilities(explained: Explained) -> Float[Tensor, "n c"]:
-    return explained.logits.float().softmax(dim=1).cpu()

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from vlm_explain.relevance import RelevanceOptions, explain_batch
 from vlm_explain.relevance.options import CONTRAST, LABEL
-from vlm_explain.relevance.score import Score
 from vlm_models.classifier import Classifier
 
 
@@ -32,8 +31,6 @@ def explain_in_batches(
     """Return the maps of images; results do not depend on the batch size beyond rounding."""
     parts = []
     for rows in torch.arange(len(images)).split(batch_size):
-        some = None if labels is None else labels[rows]
-        explained = explain_batch(model, images[rows], some, options)
-        targets = Score(model, some, options).targets(explained.logits)
-        parts.append((explained.maps, explained.raw, explained.flat, targets))
+        explained = explain_batch(model, images[rows], None if labels is None else labels[rows], options)
+        parts.append((explained.maps, explained.raw, explained.flat, explained.targets))
     return MapBatch(*(torch.cat([part.cpu() for part in column]) for column in zip(*parts, strict=True)))

@@ -22,14 +22,10 @@ from vlm_explain.rationale.measures import OVERLAP_MEASURES, PERTURBATION_MEASUR
 from vlm_explain.rationale.perturbation import Perturbation, perturbation_curves
 from vlm_explain.rationale.sets import has_evidence
 from vlm_explain.relevance import Explained, RelevanceOptions, explain_batch
-from vlm_explain.relevance.options import CONTRAST, LABEL
-from vlm_explain.relevance.score import Score
 from vlm_models.classifier import Classifier, LinearHead
 from vlm_models.inference import map_batches
 
 DEFAULTS = RelevanceOptions()
-_LABELLED = (LABEL, CONTRAST)
-"""Targets for which the class of every image has to be known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,22 +94,19 @@ def _rows(
     perturbation: Perturbation | None,
 ) -> Float64[Tensor, "b columns"]:
     """Return prediction, status and measures of a batch."""
-    labels = batch.labels if options.target in _LABELLED else None
+    labels = batch.labels if options.needs_labels else None
     explained = explain_batch(model, batch.images, labels, options)
     overlap = measure(explained.maps, evidence, known=known, flat=explained.flat.cpu().numpy())
     status = [STATUSES.index(word) for word in overlap.status]
     columns = [explained.predicted.cpu().numpy(), np.array(status), *overlap.measures.values()]
     if perturbation:
-        columns += _perturbed(model, Score(model, labels, options), batch, explained, perturbation)
+        columns += _perturbed(model, batch, explained, perturbation)
     return torch.from_numpy(np.stack(columns, axis=1).astype(np.float64))
 
 
-def _perturbed(
-    model: Classifier, score_of: Score, batch: Batch, explained: Explained, options: Perturbation
-) -> list[np.ndarray]:
+def _perturbed(model: Classifier, batch: Batch, explained: Explained, options: Perturbation) -> list[np.ndarray]:
     """Return the areas under the curves of insertion and deletion; a flat map orders nothing."""
-    targets = score_of.targets(explained.logits)
-    curves = perturbation_curves(model, batch.images, explained.raw, targets, options)
+    curves = perturbation_curves(model, batch.images, explained.raw, explained.targets, options)
     areas = (curves.insertion_area, curves.deletion_area)
     return [area.double().masked_fill(explained.flat, torch.nan).cpu().numpy() for area in areas]
 
@@ -147,7 +140,7 @@ def _check(dataset: ImageDataset, subjects: Sequence[Subject]) -> None:
             "rest on. Expected masks, outlines or boxes; `vlm data show` tells where they are looked for."
         )
     unlabelled = int((dataset.labels == UNLABELLED).sum())
-    if unlabelled and any(subject.options.target in _LABELLED for subject in subjects):
+    if unlabelled and any(subject.options.needs_labels for subject in subjects):
         raise CallError(
             f"{unlabelled} of {len(dataset)} images of {dataset.name} ({dataset.split}) have no label, but the "
             "relevance for the label is wanted. Leave them out, or choose target=prediction."

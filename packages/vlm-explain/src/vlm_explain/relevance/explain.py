@@ -26,12 +26,14 @@ class Explained:
         maps: relevance per pixel, stretched to [0, 1] per image; zero everywhere where it is undefined.
         flat: whether the relevance of an image is undefined, see `heat_maps`.
         logits: of the model for the same images, from the same forward pass.
+        targets: the class that is explained of every image.
         raw: relevance per patch before it was enlarged and stretched.
     """
 
     maps: Float[Tensor, "n h w"]
     flat: Bool[Tensor, " n"]
     logits: Float[Tensor, "n c"]
+    targets: Int64[Tensor, " n"]
     raw: Float[Tensor, "n rows columns"]
 
     @property
@@ -84,7 +86,7 @@ def explain_batch(
             classifier, images.clone() if images.is_inference() else images, score_of, options
         )
         maps, flat = heat_maps(raw, size or (images.shape[-2], images.shape[-1]))
-    return Explained(maps, flat, logits, raw)
+    return Explained(maps, flat, logits, score_of.targets(logits), raw)
 
 
 def relevance_maps(

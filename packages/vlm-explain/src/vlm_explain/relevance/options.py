@@ -73,6 +73,11 @@ class RelevanceOptions:
         if self.layers not in (LAST, ALL):
             _check_number(self.layers)
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the class of every image has a say in what is explained."""
+        return self.target in (LABEL, CONTRAST)
+
     def first_layer(self, count: int) -> int:
         """Return the first of the layers that are used, counted from 0, in a tower of `count` layers.
 
