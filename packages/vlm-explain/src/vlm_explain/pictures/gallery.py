@@ -88,7 +88,6 @@ def gallery(
         )
     panels = dict(zip(wanted, _panels(dataset, wanted, shown, side), strict=True))
     counted = sum(word == OK for word in deciding.status)
-    width = 1 + len(shown)
     rows = [
         Row(
             [panel for row in chosen[kind] for panel in panels[row]],

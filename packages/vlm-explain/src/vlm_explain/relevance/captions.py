@@ -6,6 +6,7 @@ from torch import Tensor
 
 from vlm_data.errors import CallError, unknown_name
 from vlm_explain.relevance.generative import SCALARS, AnswerRelevance, token_gradients
+from vlm_explain.relevance.methods.cross_attention import token_maps
 from vlm_explain.relevance.state import undisturbed
 from vlm_models.attention import record_modules
 from vlm_models.fusion.captioner import BlipCaptioner
@@ -62,6 +63,6 @@ def _maps(scores: Tensor, attention: Tensor, known: Tensor, *, alone: bool) -> F
     found = torch.zeros(*scores.shape, attention.shape[-1] - 1, device=scores.device)
     used = int(known.any(dim=0).sum())
     for place, gradients in enumerate(token_gradients(scores[:, :used], [attention], alone=alone)):
-        weighted = attention[:, :, place, 1:].detach().float() * gradients[0][:, :, place, 1:].float().clamp_min(0)
-        found[:, place] = weighted.mean(dim=1)
-    return found * known[:, :, None]
+        here = slice(place, place + 1)
+        found[:, here] = token_maps(attention[:, :, here].detach(), gradients[0][:, :, here], known[:, here])
+    return found

@@ -36,7 +36,27 @@ def relevance_row(
     start = torch.zeros(last.shape[0], last.shape[-1], dtype=last.dtype, device=last.device)
     start[rows, at] = 1
     row = start + (gradients[-1][rows, :, at] * last[rows, :, at]).clamp_min(0).mean(dim=1)  # only one row matters
-    for attention, gradient in zip(probabilities[-2::-1], gradients[-2::-1], strict=True):
+    return row_below(row, probabilities[:-1], gradients[:-1]) - start
+
+
+def row_below(
+    row: Float[Tensor, "n tokens"],
+    probabilities: Sequence[Float[Tensor, "n heads tokens tokens"]],
+    gradients: Sequence[Float[Tensor, "n heads tokens tokens"]],
+) -> Float[Tensor, "n tokens"]:
+    """Return the relevance of tokens below some layers, given that above them: `r <- r + r C_l`, the last layer first.
+
+    Args:
+        row: r above the layers.
+        probabilities: A_l, first layer first; none leave the row as it is.
+        gradients: G_l, as many.
+
+    Example:
+        >>> A = torch.tensor([[[[0.5, 0.5], [0.2, 0.8]]]])
+        >>> row_below(torch.tensor([[1.0, 0.0]]), [A], [torch.ones_like(A)])
+        tensor([[1.5000, 0.5000]])
+    """
+    for attention, gradient in zip(reversed(probabilities), reversed(gradients), strict=True):
         weighted = (gradient * attention).clamp_min(0).mean(dim=1)
         row = row + (row[:, None] @ weighted)[:, 0]
-    return row - start
+    return row

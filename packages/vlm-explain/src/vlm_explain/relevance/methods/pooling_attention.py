@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlm_explain.relevance.options import MethodInfo, RelevanceOptions
+from vlm_explain.relevance.recursion import row_below
 from vlm_explain.relevance.score import Score
 from vlm_models.attention import record_modules
 from vlm_models.classifier import Classifier
@@ -41,10 +42,7 @@ def pooled_relevance(
         >>> pooled_relevance(A, torch.tensor([[[[2.0, -1.0]]]]))
         tensor([[1.5000, 0.0000]])
     """
-    row = (pooling_gradients * pooling).clamp_min(0).mean(dim=1).sum(dim=1)
-    for attention, gradient in zip(reversed(probabilities), reversed(gradients), strict=True):
-        row = row + (row[:, None] @ (gradient * attention).clamp_min(0).mean(dim=1))[:, 0]
-    return row
+    return row_below((pooling_gradients * pooling).clamp_min(0).mean(dim=1).sum(dim=1), probabilities, gradients)
 
 
 def relevance(
