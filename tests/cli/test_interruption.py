@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from vlm_data.tables import Predictions
+from vlm_data.tables import Predictions, Rationales
 
 SMALL = ("finetune", "--limit", "32", "--out", "run", "--set", "evaluation.alphas=[0.0,1.0]", "--epochs", "1")
 LONG = (*SMALL[:-1], "25", "--set", "evaluation.track=0")
@@ -35,7 +35,7 @@ def _assert_whole(folder: Path) -> None:
             load_file(path)
     for path in folder.rglob("*.parquet"):
         if not path.name.startswith("."):
-            Predictions.load(path)
+            (Rationales if path.parent.name == "rationales" else Predictions).load(path)
     for path in folder.rglob("*.json"):
         json.loads(path.read_text())
 

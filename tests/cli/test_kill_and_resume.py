@@ -19,7 +19,7 @@ SETTINGS = (
 )
 FEW = ("--set", "evaluation.alphas=[0.0,1.0]", "--set", "evaluation.track=8")
 
-ONCE = ("*.toml", "*.json", "predictions/*.parquet", "figures/*", "*.html")
+ONCE = ("*.toml", "*.json", "predictions/*.parquet", "rationales/*", "figures/*", "*.html")
 """Files of a run that are written once."""
 
 
@@ -59,7 +59,8 @@ def kill_at(folder: Path, arguments: Sequence[str], progress: int, delay: float)
 
 def results(folder: Path) -> dict[str, bytes]:
     """The contents of everything that does not say when it was made."""
-    files = [*folder.glob("run/*.safetensors"), *folder.glob("run/model.json"), *folder.glob("run/predictions/*")]
+    patterns = ("*.safetensors", "model.json", "predictions/*", "rationales/*")
+    files = [path for pattern in patterns for path in (folder / "run").glob(pattern)]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 

@@ -26,6 +26,12 @@ def test_the_rows_of_the_id_test_set_tell_what_the_tables_of_rationales_say(work
     assert others and not any("pt" in row["metrics"] for row in others)
 
 
+def test_the_report_has_the_section_and_the_gallery(workplace):
+    assert (workplace / RUN / "rationales" / "gallery.png").read_bytes().startswith(b"\x89PNG")
+    report = (workplace / RUN / "report.html").read_text()
+    assert "<h2>Right for the right reasons" in report and "data:image/png;base64," in report
+
+
 def test_all_test_sets_on_request_and_none_on_request(vlm, tmp_path):
     settings = ("--limit", "8", *SMALL[2:])
     assert vlm("finetune", *settings, "--set", "evaluation.rationales=all", "--out", "all").code == 0

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from vlm_data.tables import Predictions
+from vlm_data.tables import Predictions, Rationales
 
 # the published rate: where a gradient is all but zero, Adam makes steps of up to the rate from its rounding
 COMMAND = (
@@ -51,6 +51,12 @@ def test_two_processes_give_the_answer_of_one(vlm, tmp_path):
         assert np.array_equal(other.predicted, table.predicted)
         if "alpha-0.00" in path.name:
             assert path.read_bytes() == (two / "run" / "predictions" / path.name).read_bytes()
+    reasons = sorted((one / "run" / "rationales").glob("*.parquet"))
+    assert len(reasons) == 3
+    for path in reasons:
+        table, other = Rationales.load(path), Rationales.load(two / "run" / "rationales" / path.name)
+        assert other.ids == table.ids and len(set(other.ids)) == 61
+        np.testing.assert_allclose(other.measures["mass"], table.measures["mass"], rtol=0, atol=1e-2)
     assert sorted(p.name for p in (one / "run").iterdir()) == sorted(p.name for p in (two / "run").iterdir())
 
 
