@@ -1,6 +1,5 @@
 """The outlines of Caltech101: one MATLAB file per image, in folders of which four have names of their own."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from jaxtyping import Bool, Int64
 
 from vlm_data.annotations import read_matlab
 from vlm_data.errors import DataLayoutError
-from vlm_data.evidence.annotation_files import AnnotationFiles
+from vlm_data.evidence.annotation_files import AnnotationFiles, files_in_folders
 from vlm_data.evidence.polygons import polygon_mask
 
 ANNOTATIONS = "Annotations"
@@ -35,7 +34,7 @@ def outline_files(folder: Path, images: Iterable[tuple[str, Path]]) -> Annotatio
     home = folder / ANNOTATIONS
     if not home.is_dir():
         return None
-    present = {entry.name: {file.name for file in os.scandir(entry)} for entry in os.scandir(home) if entry.is_dir()}
+    present = files_in_folders(home)
     files: dict[str, Path] = {}
     for name, path in images:
         key = next((key for key in (RENAMED.get(path.parent.name), path.parent.name) if key in present), None)

@@ -1,7 +1,6 @@
 """CUB-200-2011, birds with soft segmentations, as its authors hand it out: `cub`."""
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -14,7 +13,7 @@ from vlm_data.annotations import read_numbered_lines
 from vlm_data.asset import asset_lines
 from vlm_data.benchmark import Benchmark, DatasetInfo
 from vlm_data.errors import DataLayoutError, listing
-from vlm_data.evidence.annotation_files import AnnotationFiles
+from vlm_data.evidence.annotation_files import AnnotationFiles, files_in_folders
 from vlm_data.file_benchmark import FileList, check_coverage, file_benchmark
 from vlm_data.published import data_root, first_folder, named_options, require_files, require_folder, same_names
 
@@ -121,7 +120,7 @@ def _segmentations(folder: Path, images: Sequence[str], level: int) -> Annotatio
     home = first_folder(folder, ("segmentations",)) or first_folder(folder.parent, ("segmentations",))
     if home is None:
         return None
-    present = {entry.name: {file.name for file in os.scandir(entry)} for entry in os.scandir(home) if entry.is_dir()}
+    present = files_in_folders(home)
     masks = {image: PurePosixPath(image).with_suffix(".png") for image in images}
     files = {image: home / mask for image, mask in masks.items() if mask.name in present.get(mask.parent.name, ())}
     return AnnotationFiles(files, partial(_levels, level=level), f"level {level}")

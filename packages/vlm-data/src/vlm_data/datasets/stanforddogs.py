@@ -1,7 +1,6 @@
 """Stanford Dogs, breeds with boxes, as its authors hand it out: `stanforddogs`."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from vlm_data.benchmark import Benchmark, DatasetInfo
 from vlm_data.box_annotations import annotated_boxes_mask
 from vlm_data.class_folders import class_folders
 from vlm_data.errors import DataLayoutError, listing
-from vlm_data.evidence.annotation_files import AnnotationFiles
+from vlm_data.evidence.annotation_files import AnnotationFiles, files_in_folders
 from vlm_data.file_benchmark import FileList, check_coverage, file_benchmark
 from vlm_data.published import data_root, named_options, require_folder, same_names
 
@@ -122,7 +121,7 @@ def _boxes(folder: Path, images: Sequence[str]) -> AnnotationFiles | None:
     home = folder / "Annotation"
     if not home.is_dir():
         return None
-    present = {entry.name: {file.name for file in os.scandir(entry)} for entry in os.scandir(home) if entry.is_dir()}
+    present = files_in_folders(home)
     places = {image: image.rpartition(".")[0] for image in images}
     found = {
         image: place for image, place in places.items() if Path(place).name in present.get(place.split("/")[0], ())

@@ -1,13 +1,15 @@
 """Evidence that lies in one annotation file per image: outlines, boxes or segmentations as data sets hand them out."""
 
 import dataclasses
-import hashlib
+import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
+
+from vlm_data.files import text_hash
 
 Reader = Callable[[Path, tuple[int, int]], Bool[np.ndarray, "h w"]]
 """From an annotation file and the width and height of its image to the mask."""
@@ -55,5 +57,28 @@ class AnnotationFiles:
 
     @cached_property  # every split of a data set asks for it
     def _digest(self) -> str:
-        sizes = [(name, path.stat().st_size if path.exists() else 0) for name, path in sorted(self.files.items())]
-        return hashlib.sha256(repr((self.rule, sizes)).encode()).hexdigest()[:16]
+        return text_hash(self.rule, file_sizes(self.files))
+
+
+def file_sizes(files: Mapping[str, Path]) -> str:
+    """Return ids and file sizes (0 for a missing file) as text to hash, which changes with either; nothing is read.
+
+    Example:
+        >>> file_sizes({"b.jpg": Path("no file"), "a.jpg": Path("none")})
+        "[('a.jpg', 0), ('b.jpg', 0)]"
+    """
+    return repr([(name, path.stat().st_size if path.exists() else 0) for name, path in sorted(files.items())])
+
+
+def files_in_folders(home: Path) -> dict[str, set[str]]:
+    """Return the names of the files in each folder of a folder: many annotations are found without asking for each.
+
+    Example:
+        >>> import tempfile
+        >>> home = Path(tempfile.mkdtemp())
+        >>> (home / "crab").mkdir(), (home / "crab" / "1.mat").touch(), (home / "notes.txt").touch()
+        (None, None, None)
+        >>> files_in_folders(home)
+        {'crab': {'1.mat'}}
+    """
+    return {entry.name: {file.name for file in os.scandir(entry)} for entry in os.scandir(home) if entry.is_dir()}

@@ -1,11 +1,12 @@
 """Boxes around objects as masks."""
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Bool, Integer
+
+from vlm_data.files import text_hash
 
 CLEAN_SIDE, CLEAN_CROP = 256, 224
 """The published evaluation transform of ImageNet: shorter side to 256, centre of 224."""
@@ -74,7 +75,4 @@ class Boxes:
     @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits of ids and boxes."""
-        digest = hashlib.sha256()
-        for name, boxes in sorted(self.boxes.items()):
-            digest.update(repr((name, boxes.tolist())).encode())
-        return digest.hexdigest()[:16]
+        return text_hash(*(repr((name, boxes.tolist())) for name, boxes in sorted(self.boxes.items())))

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 from operator import le
@@ -13,8 +12,10 @@ from jaxtyping import Bool, Int64
 from PIL import Image
 
 from vlm_data.errors import DataLayoutError, UnreadableImageError
+from vlm_data.evidence.annotation_files import file_sizes
 from vlm_data.evidence.boxes import CLEAN_CROP, CLEAN_SIDE, Boxes, boxes_mask
 from vlm_data.file_benchmark import FileList
+from vlm_data.files import text_hash
 
 FILE = "LOC_val_solution.csv"
 COLUMNS = ("ImageId", "PredictionString")
@@ -67,8 +68,7 @@ class CroppedBoxes:
 
     @cached_property  # asked for once per data set, and ImageNet-C has 75
     def _digest(self) -> str:
-        sizes = [(name, path.stat().st_size if path.exists() else 0) for name, path in sorted(self.paths.items())]
-        return hashlib.sha256(repr((self.clean.fingerprint, sizes)).encode()).hexdigest()[:16]
+        return text_hash(self.clean.fingerprint, file_sizes(self.paths))
 
 
 def cropped_boxes(
