@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from vlm_data.evidence.boxes import boxes_in_clean_crop, boxes_mask
-from vlm_data.evidence.mask_files import level_mask, mask_levels
+from vlm_data.evidence.mask_files import mask_levels
 from vlm_data.evidence.polygons import polygon_mask
 from vlm_data.preprocess import Preprocess
 from vlm_data.transforms import evaluation_mask
@@ -69,9 +69,9 @@ def test_soft_segmentations(arrays: dict[str, np.ndarray], tmp_path: Path):
         Image.fromarray(levels).save(path)
         assert np.array_equal(mask_levels(path), levels)
         assert np.array_equal(evaluation_mask(levels, LARGER, level=255), expected)
-        unanimous = level_mask(path, (levels.shape[1], levels.shape[0]), level=255)
+        unanimous = mask_levels(path) >= 255
         assert overlap(evaluation_mask(unanimous, LARGER, level=255), expected) >= 0.998
-        assert evaluation_mask(level_mask(path, (1, 1)), LARGER).sum() > expected.sum()
+        assert evaluation_mask(mask_levels(path) >= 128, LARGER).sum() > expected.sum()
 
 
 def test_boxes_moved_by_their_corners(arrays: dict[str, np.ndarray]):

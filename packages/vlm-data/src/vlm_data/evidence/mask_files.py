@@ -39,32 +39,16 @@ def mask_levels(path: Path) -> UInt8[np.ndarray, "h w"]:
     return levels * np.uint8(255) if levels.max(initial=0) == 1 else levels
 
 
-def level_mask(path: Path, size: tuple[int, int], level: int = HALF) -> Bool[np.ndarray, "h w"]:
-    """Return the pixels of a mask picture that have at least a level; for `vlm_data.evidence.annotation_files`.
+def object_mask(path: Path, size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+    """Return the evidence of a mask picture that somebody drew: levels of `HALF` or more; for `AnnotationFiles`.
 
     Args:
         path: of the picture.
         size: of the image, which the data set compares.
-        level: 1 to 255.
 
     Raises:
-        DataLayoutError: as for `mask_levels`.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp(), "mask.png")
-        >>> Image.fromarray(np.array([[0, 127, 128, 255]], dtype=np.uint8)).save(path)
-        >>> level_mask(path, (4, 1)).tolist(), level_mask(path, (4, 1), level=255).tolist()
-        ([[False, False, True, True]], [[False, False, False, True]])
-    """
-    return mask_levels(path) >= level
-
-
-def object_mask(path: Path, size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
-    """Return the evidence of a mask picture that somebody drew: as `level_mask`, but grey shades must reach white.
-
-    Raises:
-        DataLayoutError: for levels that all stay below the middle, as numbers of classes do: nothing would be evidence.
+        DataLayoutError: as for `mask_levels`; and for levels that all stay below the middle, as numbers of classes do:
+            nothing would be evidence.
     """
     levels = mask_levels(path)
     most = int(levels.max(initial=0))
