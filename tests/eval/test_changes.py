@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vlm_eval.comparing.changes import change, group_bootstrap
+from vlm_eval.comparing.changes import basic_change, change, group_bootstrap
 from vlm_eval.intervals import Outcomes
 
 
@@ -49,3 +49,18 @@ def test_severities_count_as_one_data_set():
 
 def test_an_empty_group_has_no_bootstrap():
     assert group_bootstrap([]) is None
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.775, 0.625), (0.625, 0.775), (0.7, 0.6), (0.3, 0.1)])
+def test_an_interval_that_ends_at_zero_says_nothing(before, after):
+    # the quantile as resampled counts give it: twice the change, but for rounding
+    quantile = 2 * round(after - before, 3)
+    found = basic_change(before, after, min(quantile, 0.0), max(quantile, 0.0))
+    assert found.direction == "unclear"
+    assert 0.0 in (found.low, found.high)
+
+
+def test_a_small_change_is_not_taken_for_rounding():
+    one_image_of_a_million = 1e-6
+    found = basic_change(0.5, 0.5 - one_image_of_a_million, -one_image_of_a_million, -one_image_of_a_million)
+    assert found.direction == "lower"

@@ -12,6 +12,7 @@ from vlm_eval.intervals import Bootstrap, Outcomes, joint_bootstrap
 from vlm_eval.metrics.likelihood import softmax
 
 Metric = Literal["accuracy", "ece"]
+_ROUNDING = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,5 +126,25 @@ def change(before: GroupBootstrap, after: GroupBootstrap, metric: Metric, level:
     resampled = getattr(after, metric) - getattr(before, metric)
     tail = (1 - level) / 2
     low, high = (float(end) for end in np.quantile(resampled, [tail, 1 - tail]))
-    twice = 2 * (after.observed[metric] - before.observed[metric])
-    return Change(before.observed[metric], after.observed[metric], twice - high, twice - low)
+    return basic_change(before.observed[metric], after.observed[metric], low, high)
+
+
+def basic_change(before: float, after: float, low: float, high: float) -> Change:
+    """Return a difference d with its basic bootstrap interval, `[2 d - high, 2 d - low]`.
+
+    An end that misses 0 by no more than rounding is 0: `2 (0.625 - 0.775)` and `-0.3` are not the same number, and an
+    interval that ends at 0 must not say that the metric went down.
+
+    Args:
+        before: the metric of the first model.
+        after: that of the second, on the same images.
+        low: lower quantile of the resampled differences.
+        high: upper one.
+
+    Example:
+        >>> basic_change(0.775, 0.625, -0.3, 0.0)
+        Change(before=0.775, after=0.625, low=-0.30000000000000004, high=0.0)
+    """
+    twice = 2 * (after - before)
+    ends = (0.0 if abs(end) < _ROUNDING else end for end in (twice - high, twice - low))
+    return Change(before, after, *ends)

@@ -8,7 +8,7 @@ from jaxtyping import Bool
 
 from vlm_data.errors import CallError
 from vlm_data.tables import Rationales
-from vlm_eval.comparing.changes import Change
+from vlm_eval.comparing.changes import Change, basic_change
 from vlm_eval.comparing.paired import RESAMPLES, mcnemar
 from vlm_eval.metrics.rationality import SHARES, Share
 from vlm_eval.rationality.resampling import interval, resampled_counts
@@ -105,8 +105,7 @@ def compare_rationales(
 
 def _change(start: float, end: float, resampled: np.ndarray) -> Change | None:
     ends = interval(resampled)
-    twice = 2 * (end - start)
-    return Change(start, end, twice - ends[1], twice - ends[0]) if ends else None
+    return basic_change(start, end, *ends) if ends else None
 
 
 def _matched_tests(first: JudgedSamples, second: JudgedSamples) -> tuple[Matched, Matched, Matched]:
