@@ -322,6 +322,11 @@ def test_a_wrong_call_is_refused(model, shape, targets, message):
         relevance_maps(model, torch.zeros(shape), torch.tensor(targets, dtype=torch.int64))
 
 
+def test_maps_without_a_pixel_are_refused(model):
+    with pytest.raises(CallError, match=r"maps of size \(0, 5\); expected height and width in pixels, 1 or more"):
+        relevance_maps(model, images(1), torch.tensor([0]), size=(0, 5))
+
+
 def test_targets_of_the_wrong_kind_are_refused(model):
     with pytest.raises(CallError, match="expected a tensor of class indices, not texts"):
         relevance_maps(model, images(1), ["zero"])

@@ -63,7 +63,7 @@ def explain_batch(
 
     Raises:
         CapabilityError: if the model cannot do what the method needs.
-        CallError: if the targets do not fit the images or the classes.
+        CallError: if the targets do not fit the images or the classes, or maps of this size have no pixel.
 
     Example:
         >>> from vlm_models import load_encoder
@@ -78,7 +78,7 @@ def explain_batch(
         if capability not in encoder.capabilities:
             raise require(encoder, capability)
     classifier, labels = _with_labels(model, targets)
-    _check(images, labels)
+    _check(images, labels, size)
     score_of = Score(classifier, labels, options)
     with undisturbed(classifier):
         images = images.to(classifier.head.weight.device)
@@ -130,8 +130,10 @@ def _with_labels(
     return classifier, torch.tensor([texts.index(text) for text in targets])
 
 
-def _check(images: Tensor, labels: Tensor | None) -> None:
+def _check(images: Tensor, labels: Tensor | None, size: tuple[int, int] | None) -> None:
     if images.ndim != 4 or images.shape[1] != 3 or not len(images):
         raise CallError(f"images of shape {tuple(images.shape)}; expected (n, 3, height, width) with at least one.")
     if labels is not None and labels.shape != (len(images),):
         raise CallError(f"targets of shape {tuple(labels.shape)} for {len(images)} images; expected one for each.")
+    if size is not None and min(size) < 1:
+        raise CallError(f"maps of size {size}; expected height and width in pixels, 1 or more, or None.")
