@@ -93,6 +93,8 @@ def test_two_images_of_one_name_do_not_replace_each_other(vlm, photos, tmp_path)
         (("--class", "three", "--all-classes"), "give one of them"),
         (("photos/one", "--target", "label"), "choose target=prediction"),
         (("--layers", "9"), "the tower has 4 layers"),
+        (("--text", " "), "is no class of its own"),
+        (("--text", "a dog", "--text", "a dog"), "is no class of its own"),
     ],
 )
 def test_wrong_calls(vlm, photos, tmp_path, words, said):

@@ -34,6 +34,8 @@ def test_rows_are_those_of_the_tables_and_models_are_tested_against_the_first(vl
     assert row["accuracy"] == pytest.approx(row["validity"] * row["ir"] / row["pt"])
     assert row["mean_area"] == pytest.approx(table.measures["area"].mean())
     assert {(test["model"], test["data"]) for test in document["tests"]} == {(RUN, "digits"), (RUN, "digits/noise")}
+    curve = {one["threshold"]: one for one in document["curves"] if one["model"] == "tiny"}
+    assert curve[0.5]["pt"] == row["pt"] and curve[0.0]["pt"] == 1
     of_classes = [one for one in document["classes"] if (one["model"], one["data"]) == ("tiny", "digits")]
     assert sum(one["n"] for one in of_classes) == row["n"] == 40
 

@@ -85,13 +85,23 @@ class Judged:
     def document(self, per_class: bool) -> dict[str, Any]:
         """Return everything as plain values: a row for every table and mean, tests against the first model."""
         from vlm_eval.rationality.comparison import compare_models
-        from vlm_eval.rationality.documents import class_documents, comparison_documents, scores_document
+        from vlm_eval.rationality.documents import (
+            class_documents,
+            comparison_documents,
+            curve_documents,
+            scores_document,
+        )
         from vlm_eval.rationality.scores import score_all, scores_per_class
 
         every = [table for tables in self.tables.values() for table in tables]
         content: dict[str, Any] = {"rows": [scores_document(scores) for scores in score_all(every)]}
         if len(self.tables) > 1:
             content["tests"] = comparison_documents(compare_models(self.tables))
+        content["curves"] = [
+            {"model": model, **record}
+            for model, curve in self.rationality().curves.items()
+            for record in curve_documents(curve)
+        ]
         if per_class:
             content["classes"] = [
                 {"model": spec, "data": table.meta["data"], **record}
@@ -131,7 +141,9 @@ def judge_models(
         kind = file_stem("-".join(dataclasses.astuple(how)))  # maps of another kind do not replace these
         folder = predictions_folder(judging.out, spec, benchmark) / kind
         subjects.append(Subject(model, how, {"model": spec}, folder))
-    console.say(f"explaining {len(subjects)} model{'s' * (len(subjects) > 1)} on {len(sets)} test sets")
+    console.say(
+        f"explaining {len(subjects)} model{'s' * (len(subjects) > 1)} on {len(sets)} test set{'s' * (len(sets) > 1)}"
+    )
     found: dict[str, list[Rationales]] = {spec: [] for spec in specs}
     tables = rationales_of_all(
         subjects, sets, judging.rule, level=judging.level, batch_size=judging.batch_size, progress=console.progress

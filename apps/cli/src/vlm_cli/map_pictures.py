@@ -81,23 +81,26 @@ def _cells(one: WrittenMap) -> dict[str, str]:
 
 
 def _picture(one: "ExplainedImage") -> Any:
-    from vlm_explain.pictures import side_by_side
+    from vlm_explain.pictures import side_by_side, stacked
 
-    models = len({found.model for found in one.explanations})
-    targets = len({found.target for found in one.explanations})
-    maps, captions = {}, {}
+    of_models: dict[str, list[Explanation]] = {}
     for found in one.explanations:
-        words = [found.model] * (models > 1 or targets == 1) + [found.target] * (targets > 1)
-        name = ": ".join(words)
-        maps[name], captions[name] = found.heatmap, _caption(found, targets > 1)
+        of_models.setdefault(found.model, []).append(found)
     title = f"{one.name}{': ' + one.label if one.label else ''}"
-    return side_by_side(one.image, maps, one.evidence, captions=captions, title=title)
+    if all(len(maps) == 1 for maps in of_models.values()):
+        maps = {found.model: found.heatmap for found in one.explanations}
+        captions = {found.model: _caption(found, of_class=False) for found in one.explanations}
+        return side_by_side(one.image, maps, one.evidence, captions=captions, title=title)
+    pictures = []
+    for model, explanations in of_models.items():
+        maps = {found.target: found.heatmap for found in explanations}
+        captions = {found.target: _caption(found, of_class=True) for found in explanations}
+        pictures.append(side_by_side(one.image, maps, one.evidence, captions=captions, title=f"{title}, {model}"))
+    return stacked(pictures)
 
 
 def _caption(found: "Explanation", of_class: bool) -> str:
-    answer = (
-        f"probability {found.target_probability:.0%}" if of_class else f"{found.prediction} {found.probability:.0%}"
-    )
+    answer = f"{found.target_probability:.0%}" if of_class else f"{found.prediction} {found.probability:.0%}"
     mass = f"{found.measures['mass']:.0%} on evidence" if found.status == "ok" else found.status
     return answer if found.status == "no-evidence" else f"{answer}, {mass}"
 

@@ -42,7 +42,7 @@ def show_scores_of_models(found: "RationalityOfModels", single: "Iterable[Ration
             for model, one in lines]  # fmt: skip
     how = ", ".join(f"{name.removeprefix('relevance_')} {value}" for name, value in found.shared.items()
                     if name == "rule" or name.startswith("relevance_"))  # fmt: skip
-    title = f"right for the right reasons? {how}" + ("" if several else f"; {next(iter(found.tables))}")
+    title = "; ".join(filter(None, ["right for the right reasons?", how, "" if several else next(iter(found.tables))]))
     console.table(f"{title}; in %, 95 % intervals below", ["", *_HEADS], rows, _CAPTION, (1, 4, 1, 1, 1, 1, 2))
     for text in dict.fromkeys(_left_out(one) for _, one in lines):
         if text:

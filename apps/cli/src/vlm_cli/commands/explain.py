@@ -83,6 +83,8 @@ def command(
         raise click.UsageError("images are files, or --id and --set of a benchmark; give one of the two.")
     if ((classes or all_classes) and relevance.target) or (classes and all_classes):
         raise click.UsageError("--class, --all-classes and --target each say what is explained; give one of them.")
+    if not all(text.strip() for text in texts) or len(set(texts)) < len(texts):
+        raise click.UsageError("an empty --text, or one given twice, is no class of its own; expected different texts.")
     console.say("vlm explain: loading libraries (PyTorch, open_clip), this takes some seconds")
     from vlm_explain.explanations import explain_images
     from vlm_finetune.devices import processes
