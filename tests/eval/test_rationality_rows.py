@@ -3,9 +3,8 @@ import dataclasses
 import pytest
 
 from vlm_eval import results
-from vlm_eval.rationality.rows import rationale_rows, with_rationales
-from vlm_eval.rationality.scores import mean_over_severities, score_all, score_rationales
-from vlm_eval.score_table import score_table
+from vlm_eval.rationality.rows import with_rationales
+from vlm_eval.rationality.scores import mean_over_severities, score_rationales
 from vlm_eval.scores import Scoring, score_tables
 from vlm_eval.summary import summary_table
 
@@ -85,10 +84,3 @@ def test_the_table_that_ends_a_run_holds_pt_and_ir(rows):
         assert {"pt", "ir"} <= set(line.cells["mean/corruption"])
     zero_shot, tuned, _ = table.lines
     assert zero_shot.cells["made"]["pt"].value > tuned.cells["made"]["pt"].value
-
-
-def test_rationales_alone_give_rows_too(tables):
-    rows = rationale_rows(score_all(tables[:1]))
-    scores = score_rationales(tables[0])
-    assert rows[0]["n"] == scores.counts.n and rows[0]["metrics"]["accuracy"] == scores.shares["accuracy"].value
-    assert score_table(rows).lines[0].cells["made"]["pt"].value == scores.shares["pt"].value

@@ -45,7 +45,7 @@ def with_rationales(rows: Iterable[Row], tables: Iterable[Rationales], *, resamp
     """
     found: dict[tuple[object, ...], RationaleScores] = {}
     for scores in score_all(tables, resamples=resamples):
-        found.setdefault(_key(_row(scores, scores.n, {}, {})), scores)
+        found.setdefault(_key(_row(scores)), scores)
     merged: list[Row] = []
     for row in rows:
         scores = found.get(_key(row))
@@ -57,26 +57,8 @@ def with_rationales(rows: Iterable[Row], tables: Iterable[Rationales], *, resamp
     return merged
 
 
-def rationale_rows(scores: Iterable[RationaleScores]) -> list[Row]:
-    """Return rows of rationales alone, with accuracy on the images that have evidence, for models without predictions.
-
-    Args:
-        scores: see `vlm_eval.rationality.scores.score_all`.
-    """
-    rows = []
-    for one in scores:
-        metrics, intervals = rationale_metrics(one)
-        accuracy = one.shares["accuracy"]
-        if accuracy and accuracy.low is not None and accuracy.high is not None:
-            metrics = {"accuracy": accuracy.value, **metrics}
-            intervals["accuracy"] = [accuracy.low, accuracy.high]
-        rows.append(_row(one, one.counts.n, metrics, intervals))
-    return rows
-
-
-def _row(scores: RationaleScores, n: int, metrics: dict[str, float], intervals: dict[str, list[float]]) -> Row:
-    row = row_of_table(scores.meta, n, metrics, intervals)
-    return {**row, "data": scores.data, "severity": scores.severity}
+def _row(scores: RationaleScores) -> Row:
+    return {**row_of_table(scores.meta, scores.n, {}, {}), "data": scores.data, "severity": scores.severity}
 
 
 def _key(row: Row) -> tuple[object, ...]:
