@@ -12,8 +12,9 @@ from vlm_cli.main import COMMANDS
 SUBSTITUTES = {
     "openclip:ViT-B-32/laion2b_s34b_b79k": "openclip:ViT-S-32-alt",  # weights that would have to be downloaded
     "run:runs/digits-tiny-full-seed1": "tiny",  # a second run, where there is one only
+    "0,1": "0",  # seeds of a sweep: a second one would repeat every run
 }
-"""What an example names that is not on a machine without network, and what stands in for it."""
+"""What an example names that a test has not or has no time for, and what stands in for it."""
 APPENDED = {
     "finetune": ["--limit", "16", "--epochs", "1", "--set", "evaluation.alphas=[0.0,1.0]"],
     "sweep": ["--limit", "16", "--epochs", "1", "--set", "evaluation.alphas=[0.0,1.0]"],
