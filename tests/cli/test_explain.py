@@ -36,6 +36,21 @@ def test_files_and_folders_are_explained_by_their_prediction(vlm, photos, tmp_pa
         assert set(line["measures"].values()) == {None}
 
 
+def test_files_that_cannot_be_decoded_are_left_out_on_request_only(vlm, photos, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    call = ("explain", "tiny", tmp_path / "broken.png", photos / "one" / "0.jpg", "--json")
+    refused = vlm(*call)
+    assert refused.code == 1 and "--skip-unreadable" in refused.paragraph
+    answer = vlm(*call, "--skip-unreadable")
+    assert answer.code == 0 and "1 unreadable image was left out" in answer.err
+    assert [line["image"] for line in answer.document["images"]] == [str(photos / "one" / "0.jpg")]
+
+
+def test_files_that_are_called_alike_are_numbered(vlm, photos, tmp_path):
+    assert vlm("explain", "tiny", photos / "one" / "0.jpg", photos / "two" / "0.jpg").code == 0
+    assert [*_pictures(tmp_path / "explanations")] == ["0-2.png", "0.png"]
+
+
 def test_models_and_classes_side_by_side(vlm, workplace, tmp_path):
     one = ("explain", "tiny", "--set", "invert", "--id", "digits/1200")
     flags = ("--out", tmp_path / "maps")

@@ -4,7 +4,7 @@ import pytest
 
 from vlm_data.errors import CallError
 from vlm_explain.relevance import RelevanceOptions, reference_options
-from vlm_explain.relevance.options import METHODS
+from vlm_explain.relevance.options import METHODS, check_effect
 from vlm_models import load_encoder
 from vlm_models.zero_shot import zero_shot_classifier
 
@@ -45,3 +45,21 @@ def test_the_reference_takes_other_layers_for_trained_heads():
     assert reference_options(model).layers == reference_options(model.encoder).layers == "last"
     model.head_kind = "linear"
     assert reference_options(model) == RelevanceOptions(layers="all")
+
+
+@pytest.mark.parametrize(
+    ("method", "given"),
+    [
+        ("rollout", {"target": "prediction"}), ("rollout", {"scalar": "cosine"}), ("rollout", {"layers": "last"}),
+        ("input-gradient", {"layers": "all"}),
+    ],
+)  # fmt: skip
+def test_a_choice_without_effect_is_refused(method, given):
+    ((name, value),) = given.items()
+    with pytest.raises(CallError, match=f"{method} takes no notice of {name}={value}"):
+        check_effect(method, given)
+
+
+def test_choices_with_an_effect_pass():
+    check_effect("input-gradient", {"target": "prediction", "scalar": "cosine"})
+    check_effect("rollout", {})

@@ -50,7 +50,13 @@ class ImageChoice:
 
     def load(self, data: DataChoice, specs: Sequence[str], console: Console) -> ImagesToExplain:
         """Find the images, and load the benchmark where images or class names come from it."""
-        files = images_of_files(self.files) if self.files else None  # a missing file is told before anything is loaded
+        # a missing file is told before anything is loaded
+        files = images_of_files(self.files) if self.files else None
+        if files and data.skip_unreadable:
+            from vlm_data.benchmarks import readable_files
+
+            files, unreadable = readable_files(files, console.progress)
+            console.skipped(unreadable)
         if files and self.texts:
             return ImagesToExplain(files, self.texts, ("{c}",), False)
         benchmark = data.load(specs, console)

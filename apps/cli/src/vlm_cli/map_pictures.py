@@ -106,10 +106,13 @@ def _caption(found: "Explanation", of_class: bool) -> str:
 
 
 def _free_name(name: str, taken: set[str]) -> str:
-    """Return a file name for an image: its last part, or all of it where another image ends alike."""
+    """Return a file name for an image: its last part, numbered where an image before it is called alike."""
+    import itertools
+
     from vlm_data.table_facts import file_stem
 
     short = file_stem(Path(name).stem if Path(name).suffix else name)
-    chosen = short if short not in taken else file_stem(name)
+    numbered = (short if number == 1 else f"{short}-{number}" for number in itertools.count(1))
+    chosen = next(one for one in numbered if one not in taken)
     taken.add(chosen)
     return chosen

@@ -39,27 +39,39 @@ class RelevanceChoice:
     preset: str | None
 
     def check(self) -> None:
-        """Refuse unknown names before any model is loaded.
+        """Refuse unknown names, and choices without effect, before any model is loaded.
 
         Raises:
             CallError: if there is one.
         """
         from vlm_explain.relevance import RelevanceOptions
+        from vlm_explain.relevance.options import check_effect
 
-        RelevanceOptions(**self._given())
+        options = RelevanceOptions(**self._given())
+        if self.method:
+            check_effect(options.method, self._given())
 
     @property
     def needs_labels(self) -> bool:
         """Whether the relevance is that for the true class."""
-        return self.target in (None, "label", "contrast")
+        from vlm_explain.relevance import RelevanceOptions
+
+        return RelevanceOptions(**self._given()).needs_labels
 
     def of(self, model: "Classifier") -> "RelevanceOptions":
-        """Return the options for one model: what was not said follows from its tower, or from the preset."""
+        """Return the options for one model: what was not said follows from its tower, or from the preset.
+
+        Raises:
+            CallError: if the method that suits the tower takes no notice of a choice.
+        """
         from vlm_explain.relevance import RelevanceOptions, reference_options
+        from vlm_explain.relevance.options import check_effect
         from vlm_explain.relevance.suitable import suitable_method
 
         start = reference_options(model) if self.preset else RelevanceOptions(method=suitable_method(model.encoder))
-        return dataclasses.replace(start, **self._given())
+        chosen = dataclasses.replace(start, **self._given())
+        check_effect(chosen.method, self._given())
+        return chosen
 
     def of_classes(self, model: "Classifier", classes: Sequence[str], labelled: bool) -> "list[RelevanceOptions]":
         """Return the options for every class that is to be explained; for the label, or else the prediction, if none.

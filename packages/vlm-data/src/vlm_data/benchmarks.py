@@ -111,20 +111,31 @@ def _without_unreadable(benchmark: Benchmark, progress: Progress) -> Benchmark:
     def readable(dataset: ImageDataset) -> ImageDataset:
         if not isinstance(dataset, FileDataset):
             return dataset
-        keep = []
-        for index in range(len(dataset)):
-            try:
-                dataset.image(index)
-                keep.append(index)
-            except UnreadableImageError:
-                skipped.append(str(dataset.paths[index]))
-            progress(f"files of {dataset.name}/{dataset.split} decoded", index + 1, len(dataset))
-        if not keep:
-            raise DataLayoutError(
-                f"none of the {len(dataset)} files of {dataset.name}/{dataset.split} can be decoded. "
-                "Expected image files that Pillow can open; check the paths."
-            )
-        return dataset.select(keep)
+        whole, unreadable = readable_files(dataset, progress)
+        skipped.extend(unreadable)
+        return whole
 
     benchmark = _map_datasets(benchmark, readable)
     return dataclasses.replace(benchmark, skipped=tuple(skipped))
+
+
+def readable_files(dataset: FileDataset, progress: Progress = silent) -> tuple[FileDataset, list[str]]:
+    """Return the images that can be decoded, and the paths of the others; every file is decoded once.
+
+    Raises:
+        DataLayoutError: if none can.
+    """
+    keep, unreadable = [], []
+    for index in range(len(dataset)):
+        try:
+            dataset.image(index)
+            keep.append(index)
+        except UnreadableImageError:
+            unreadable.append(str(dataset.paths[index]))
+        progress(f"files of {dataset.name}/{dataset.split} decoded", index + 1, len(dataset))
+    if not keep:
+        raise DataLayoutError(
+            f"none of the {len(dataset)} files of {dataset.name}/{dataset.split} can be decoded. "
+            "Expected image files that Pillow can open; check the paths."
+        )
+    return dataset.select(keep), unreadable

@@ -1,6 +1,7 @@
 """What is explained, by which rule: one set of options with the same defaults for every model and method."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from vlm_data.errors import CallError, unknown_name
 from vlm_data.registry import Registry
@@ -95,6 +96,29 @@ class RelevanceOptions:
                 f"Expected last, all, or a number from 1 to {count} (or -{count} to -1, from the end)."
             )
         return number - 1 if number > 0 else count + number
+
+
+def check_effect(method: str, given: Mapping[str, str]) -> None:
+    """Refuse choices that a method takes no notice of: its map would not be that of the choice.
+
+    Args:
+        method: name of the method.
+        given: what was asked for, of `layers`, `target` and `scalar`.
+
+    Raises:
+        CallError: if one has no effect.
+
+    Example:
+        >>> check_effect("attention", {"layers": "all"})
+    """
+    info = METHODS.load(method).INFO
+    idle = ([] if info.targeted else ["target", "scalar"]) + ([] if info.layered else ["layers"])
+    for name in idle:
+        if name in given:
+            raise CallError(
+                f"the relevance method {method} takes no notice of {name}={given[name]}: its maps are the same for "
+                f"every one. Leave {name} out, or choose another method."
+            )
 
 
 def _check_number(layers: str) -> None:
