@@ -50,13 +50,7 @@ class ImageChoice:
 
     def load(self, data: DataChoice, specs: Sequence[str], console: Console) -> ImagesToExplain:
         """Find the images, and load the benchmark where images or class names come from it."""
-        # a missing file is told before anything is loaded
-        files = images_of_files(self.files) if self.files else None
-        if files and data.skip_unreadable:
-            from vlm_data.benchmarks import readable_files
-
-            files, unreadable = readable_files(files, console.progress)
-            console.skipped(unreadable)
+        files = self._files(data, console)  # a missing file is told before anything is loaded
         if files and self.texts:
             return ImagesToExplain(files, self.texts, ("{c}",), False)
         benchmark = data.load(specs, console)
@@ -65,32 +59,15 @@ class ImageChoice:
             return ImagesToExplain(dataset, self.texts, ("{c}",), False)
         return ImagesToExplain(dataset, benchmark.class_names, benchmark.templates, is_labelled(dataset))
 
+    def _files(self, data: DataChoice, console: Console) -> "FileDataset | None":
+        from vlm_data.benchmarks import readable_files
+        from vlm_data.image_files import images_of_files
 
-def images_of_files(paths: Sequence[Path]) -> "FileDataset":
-    """Return image files, and all images directly in folders that are given, as a data set without labels.
-
-    Raises:
-        CallError: if a path does not exist, or a folder holds no image.
-    """
-    import numpy as np
-
-    from vlm_data.class_folders import SUFFIXES
-    from vlm_data.dataset import UNLABELLED, FileDataset
-    from vlm_data.errors import CallError
-
-    files: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise CallError(
-                f"{path} does not exist. Expected an image file or a folder of them; images of a benchmark are "
-                "chosen by --data and --id, further models by --beside."
-            )
-        found = sorted(one for one in path.iterdir() if one.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        if not found:
-            raise CallError(f"{path} holds no image. Expected files ending in {' '.join(SUFFIXES)}.")
-        files += found
-    files = list(dict.fromkeys(files))
-    return FileDataset("images", "test", tuple(map(str, files)), np.full(len(files), UNLABELLED), tuple(files))
+        files = images_of_files(self.files) if self.files else None
+        if files and data.skip_unreadable:
+            files, unreadable = readable_files(files, console.progress)
+            console.skipped(unreadable)
+        return files
 
 
 def images_of_benchmark(benchmark: "Benchmark", name: str, ids: Sequence[str], count: int) -> "ImageDataset":
