@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-SMALL = ("--limit", "64", "--epochs", "1", "--method", "carot", "--batch-size", "32", "--json")
+NO_REPORT = ("--set", "evaluation.report=false")
+SMALL = ("--limit", "64", "--epochs", "1", "--method", "carot", "--batch-size", "32", "--json", *NO_REPORT)
 PARTS = ("--set", "training.accumulation_steps=4")
 
 

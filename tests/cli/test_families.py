@@ -30,7 +30,8 @@ CASES = [
     for family in FILES
     for method in METHODS.names()
 ]
-QUICK = ("--data", "folder:photos", "--limit", "12", "--epochs", "1", "--batch-size", "6")
+NO_REPORT = ("--set", "evaluation.report=false")
+QUICK = ("--data", "folder:photos", "--limit", "12", "--epochs", "1", "--batch-size", "6", *NO_REPORT)
 
 
 @pytest.fixture(params=FILES)

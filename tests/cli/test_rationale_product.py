@@ -28,7 +28,8 @@ CASES = [
     for family in FAMILIES
     for method in METHODS
 ]
-QUICK = ("--limit", "12", "--epochs", "1", "--batch-size", "4", "--set", "evaluation.alphas=[0.0,1.0]")
+NO_REPORT = ("--set", "evaluation.report=false")
+QUICK = ("--limit", "12", "--epochs", "1", "--batch-size", "4", "--set", "evaluation.alphas=[0.0,1.0]", *NO_REPORT)
 
 
 @pytest.mark.parametrize(("data", "family", "method"), CASES)

@@ -22,6 +22,14 @@ def test_the_page_is_written_again(vlm, moved):
     assert page.startswith("<!") and "interpolated" in page
 
 
+def test_a_run_without_a_report_gets_one_later(vlm, tmp_path):
+    call = ("finetune", "--limit", "16", "--epochs", "1", "--set", "evaluation.report=false", "--out", tmp_path / "run")
+    answer = vlm(*call)
+    assert answer.code == 0 and "report.html" not in answer.out and (tmp_path / "run/DONE").exists()
+    assert not (tmp_path / "run/report.html").exists() and not (tmp_path / "run/figures").exists()
+    assert vlm("report", tmp_path / "run").code == 0 and (tmp_path / "run/report.html").exists()
+
+
 def test_the_path_of_the_page_is_printed(vlm, moved):
     assert vlm("report", moved).out == f"{moved / 'report.html'}\n"
 

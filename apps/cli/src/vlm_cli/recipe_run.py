@@ -55,9 +55,10 @@ def run_recipe(
         verdict = read_verdict(run)
         if not run.is_done:
             results.append(run.path.parent / "results.jsonl", verdict.rows)
-            console.say("writing figures and report")
-            write_figures(run.path, verdict.rows)
-            write_report(run.path, verdict.rows)
+            if recipe.evaluation.report:
+                console.say("writing figures and report")
+                write_figures(run.path, verdict.rows)
+                write_report(run.path, verdict.rows)
             if tracking:
                 tracking.scores(verdict.compared())
             run.mark_done()

@@ -61,7 +61,8 @@ def show_verdict(run: "Run", verdict: "Verdict", console: Console) -> None:
         caption="\n".join([alphas, _REASONS] if explained else [alphas]),
         metrics=("accuracy", "ece", "pt", "ir"),
     )
-    console.text(f"report       {run.path / 'report.html'}")
+    if run.recipe.evaluation.report:
+        console.text(f"report       {run.path / 'report.html'}")
     console.text(f"model        {run.spec}")
     console.text(f"predictions  {run.path / 'predictions'}")
     if explained:

@@ -137,6 +137,8 @@ class EvaluationSettings:
         track: images of each natural shift that are classified after every epoch; 0 = no tracking.
         rationales: on which test sets with evidence it is told whether answers rest on it: `id`, `all` (a map for every
             image of every shift and three models takes a while) or `none`.
+        report: write figures and report at the end; in a sweep of many small runs drawing takes longer than training,
+            and `vlm report` writes the page of any run later.
     """
 
     alpha: float = within(0.5, 0, 1)
@@ -144,6 +146,7 @@ class EvaluationSettings:
     alphas: tuple[float, ...] = within(ALPHAS, 0, 1)
     track: int = within(100, 0)
     rationales: str = one_of("id", ("id", "all", "none"))
+    report: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
