@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
-from scipy.stats import binomtest
 
 from vlm_data.errors import CallError
 from vlm_data.files import text_hash
@@ -41,6 +40,8 @@ def mcnemar(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> tu
     """
     if first.shape != second.shape:
         raise CallError(f"{first.shape} and {second.shape} answers cannot be paired; expected the same samples.")
+    from scipy.stats import binomtest  # here, because every report imports this module, and few test anything
+
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     apart = only_first + only_second
     return only_first, only_second, float(binomtest(only_first, apart).pvalue) if apart else 1.0
