@@ -131,7 +131,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def column_key(predictions: Predictions) -> str:
+def column_key(table: Predictions | Rationales) -> str:
     """Return the data set of a table, or the corruption it is one severity of.
 
     Example:
@@ -140,6 +140,6 @@ def column_key(predictions: Predictions) -> str:
         >>> column_key(Predictions(("a",), np.array([0]), np.zeros((1, 2), dtype=np.float32), facts))
         'digits/noise'
     """
-    severity = predictions.meta.get("severity") or "0"
-    data = predictions.meta["data"]
+    severity = table.meta.get("severity") or "0"
+    data = table.meta.get("data", "")
     return data.removesuffix(f"-{severity}") if int(severity) else data

@@ -12,7 +12,8 @@ from vlm_eval.comparing.changes import Change, basic_change
 from vlm_eval.comparing.paired import RESAMPLES, mcnemar
 from vlm_eval.metrics.rationality import SHARES, Share
 from vlm_eval.rationality.resampling import interval, resampled_counts
-from vlm_eval.rationality.samples import JudgedSamples, column_of, judged_samples, require_same_samples, settings
+from vlm_eval.rationality.samples import JudgedSamples, judged_samples, require_same_samples, settings
+from vlm_eval.run_files import column_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +101,7 @@ def compare_rationales(
         (start, starts), (end, ends) = (drawn.mean(name, side) for side in sides)
         changes[name] = None if start is None or end is None else _change(start, end, ends - starts)
     tests = _matched_tests(before[0], after[0]) if len(first) == 1 else (None, None, None)
-    return RationaleTest(column_of(first[0]), len(before[0].ids), changes, *tests, differing_settings(first, second))
+    return RationaleTest(column_key(first[0]), len(before[0].ids), changes, *tests, differing_settings(first, second))
 
 
 def _change(start: float, end: float, resampled: np.ndarray) -> Change | None:
@@ -176,7 +177,7 @@ def compare_models(
 def _by_column(tables: Iterable[Rationales]) -> dict[str, list[Rationales]]:
     found: dict[str, list[Rationales]] = {}
     for table in tables:
-        found.setdefault(column_of(table), []).append(table)
+        found.setdefault(column_key(table), []).append(table)
     return {
         column: sorted(parts, key=lambda one: int(one.meta.get("severity") or 0)) for column, parts in found.items()
     }

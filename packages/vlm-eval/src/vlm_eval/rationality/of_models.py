@@ -11,8 +11,9 @@ from vlm_eval.metrics.rationality import Share
 from vlm_eval.metrics.rationality_curve import ThresholdCurve
 from vlm_eval.rationality.comparison import RationaleTest, compare_models, differing_settings
 from vlm_eval.rationality.curve import threshold_curve
-from vlm_eval.rationality.samples import column_of, settings
+from vlm_eval.rationality.samples import settings
 from vlm_eval.rationality.scores import RationaleScores, mean_over_severities, score_rationales
+from vlm_eval.run_files import column_key
 
 _GROUPS = ("", "natural", "corruption")
 
@@ -145,7 +146,7 @@ def rationality_of_models(models: Mapping[str, Iterable[Rationales]]) -> Rationa
         columns = found.setdefault(model, {})
         for table in tables:
             if (table.known & table.labelled).any():
-                parts = columns.setdefault(column_of(table), [])
+                parts = columns.setdefault(column_key(table), [])
                 _require_new(table, parts, model)
                 parts.append(table)
     # A column counts where every model has it with as many severities: means over fewer do not compare.

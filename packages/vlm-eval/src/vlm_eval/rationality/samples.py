@@ -114,9 +114,3 @@ def settings(meta: Mapping[str, str]) -> dict[str, str]:
         {'layers': 'last'}
     """
     return {key: value for key, value in sorted(meta.items()) if key not in _OF_MODEL_AND_DATA}
-
-
-def column_of(table: Rationales) -> str:
-    """Return the data set of a table, or the corruption it is one severity of."""
-    severity, data = table.meta.get("severity") or "0", table.meta.get("data", "")
-    return data.removesuffix(f"-{severity}") if int(severity) else data

@@ -10,7 +10,8 @@ from vlm_data.tables import Rationales
 from vlm_data.tables.rationales import EMPTY, FLAT, NO_EVIDENCE
 from vlm_eval.metrics.rationality import SHARES, RationaleCounts, Share, counts_per_class
 from vlm_eval.rationality.resampling import interval, resampled_counts
-from vlm_eval.rationality.samples import column_of, judged_samples, settings
+from vlm_eval.rationality.samples import judged_samples, settings
+from vlm_eval.run_files import column_key
 from vlm_eval.score_table import Score
 
 
@@ -114,7 +115,7 @@ def mean_over_severities(
         CallError: if the tables do not belong to one model, one corruption and different severities.
         VlmDataError: see `score_rationales`.
     """
-    whose = {(column_of(one), one.meta.get("model"), one.meta.get("alpha"), one.meta.get("split")) for one in tables}
+    whose = {(column_key(one), one.meta.get("model"), one.meta.get("alpha"), one.meta.get("split")) for one in tables}
     severities = {one.meta.get("severity") for one in tables}
     if len(whose) != 1 or len(severities) < len(tables):
         raise CallError(
@@ -132,7 +133,7 @@ def mean_over_severities(
     measures = [name for name in parts[0].means if all(name in part.means for part in parts)]
     return RationaleScores(
         meta=parts[0].meta,
-        data=column_of(tables[0]),
+        data=column_key(tables[0]),
         severity=None,
         n=sum(part.n for part in parts),
         no_evidence=sum(part.no_evidence for part in parts),
@@ -163,7 +164,7 @@ def score_all(tables: Iterable[Rationales], *, resamples: int = 1000) -> list[Ra
         scores = score_rationales(table)
         found.append(scores)
         if scores.severity is not None:
-            key = (model_of(table.meta), column_of(table), table.meta.get("split"), *scores.settings.items())
+            key = (model_of(table.meta), column_key(table), table.meta.get("split"), *scores.settings.items())
             members.setdefault(key, []).append(table)
             ends[key] = len(found) - 1
     means = {ends[key]: mean_over_severities(parts, resamples=resamples) for key, parts in members.items()}
