@@ -31,8 +31,8 @@ def show_robustness(judgement: "Judgement", console: Console) -> None:
     columns: dict[str, str] = {}
     for one in judgement.short_standings():
         columns[one.data] = one.label
-        cells = lines.setdefault((one.name, one.alpha), [_percent(one.reference)])
-        cells += [_percent(one.shifted), _points(one.relative)]
+        cells = lines.setdefault((one.name, one.alpha), [percent_cell(one.reference)])
+        cells += [percent_cell(one.shifted), _points(one.relative)]
         cells += [_points(one.effective)] if judgement.fits else []
     heads = ["ID acc"]
     for label in columns.values():
@@ -106,7 +106,10 @@ def _model(name: str, alpha: float) -> str:
     return f"{name}, alpha {alpha:g}"
 
 
-def _percent(score: "Score") -> str:
+def percent_cell(score: "Score | None") -> str:
+    """Return a fraction in per cent, its interval on a line below; a dash where it is undefined."""
+    if score is None:
+        return "-"
     ends = "" if score.low is None or score.high is None else f"\n{100 * score.low:.0f}-{100 * score.high:.0f}"
     return f"{100 * score.value:.1f}{ends}"
 

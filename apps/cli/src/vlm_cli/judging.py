@@ -1,6 +1,7 @@
 """From model specs to tables of rationales: what `vlm rationale` does before it shows anything."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,8 +50,9 @@ class Judged:
     tables: "Mapping[str, Sequence[Rationales]]"
     class_names: tuple[str, ...]
 
+    @functools.cached_property
     def rationality(self) -> "RationalityOfModels":
-        """Return the tables sorted by data set: scores, tests, curves; models by their short names.
+        """The tables sorted by data set: scores, tests, curves; models by their short names.
 
         Raises:
             CallError: if no image has both label and evidence.
@@ -99,7 +101,7 @@ class Judged:
             content["tests"] = comparison_documents(compare_models(self.tables))
         content["curves"] = [
             {"model": model, **record}
-            for model, curve in self.rationality().curves.items()
+            for model, curve in self.rationality.curves.items()
             for record in curve_documents(curve)
         ]
         if per_class:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from vlm_cli.comparison import percent_cell
 from vlm_cli.console import Console
 
 if TYPE_CHECKING:
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from vlm_eval.rationality.comparison import Matched, RationaleTest
     from vlm_eval.rationality.of_models import RationalityOfModels
     from vlm_eval.rationality.scores import RationaleScores
-    from vlm_eval.score_table import Score
 
 _HEADS = ("images", "RR", "RW", "WR", "WW", "accuracy", "PT", "IR", "valid", "mass", "area")
 _CAPTION = (
@@ -77,7 +77,7 @@ def show_classes(counts: "dict[str, RationaleCounts]", title: str, console: Cons
 
 def _cells(one: "RationaleScores") -> list[str]:
     counts = (one.counts.n, one.counts.rr, one.counts.rw, one.counts.wr, one.counts.ww)
-    shares = [_share(one.shares[name]) for name in ("accuracy", "pt", "ir", "validity")]
+    shares = [percent_cell(one.shares[name]) for name in ("accuracy", "pt", "ir", "validity")]
     return [*map(str, counts), *shares, *[_percent(one.means.get(name)) for name in ("mass", "area")]]
 
 
@@ -105,13 +105,6 @@ def _change(change: "Change | None") -> str:
         return "-"
     mark = "" if change.direction == "unclear" else " *"
     return f"{100 * change.difference:+.1f}{mark}\n{100 * change.low:+.1f}..{100 * change.high:+.1f}"
-
-
-def _share(score: "Score | None") -> str:
-    if score is None:
-        return "-"
-    ends = "" if score.low is None or score.high is None else f"\n{100 * score.low:.0f}-{100 * score.high:.0f}"
-    return f"{100 * score.value:.1f}{ends}"
 
 
 def _percent(value: float | None) -> str:

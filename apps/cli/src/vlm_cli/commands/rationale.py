@@ -112,10 +112,11 @@ def command(
         if not state.is_main_process:
             return
     written = _write(judged, figures, export)
-    console.document(judged.document(per_class) | {"files": [str(path) for path in written]})
-    found = judged.rationality()
-    show_scores_of_models(found, judged.severities() if per_severity else (), console)
-    show_tests_of_models(found, console)
+    if as_json:
+        console.document(judged.document(per_class) | {"files": [str(path) for path in written]})
+        return
+    show_scores_of_models(judged.rationality, judged.severities() if per_severity else (), console)
+    show_tests_of_models(judged.rationality, console)
     for title, counts in judged.classes().items() if per_class else ():
         show_classes(counts, title, console)
     console.text("\n".join([*(f"written  {path}" for path in written), *([f"tables   {out}"] if specs else [])]))
@@ -124,5 +125,5 @@ def command(
 def _write(judged: Judged, figures: Path | None, export: Path | None) -> list[Path]:
     from vlm_eval.rationality.figures import write_rationality_figures
 
-    drawn = write_rationality_figures(figures, judged.rationality()) if figures else []
+    drawn = write_rationality_figures(figures, judged.rationality) if figures else []
     return [*drawn, *(write_lists(export, judged) if export else [])]
