@@ -5,7 +5,8 @@
 Zero-shot: the logit of the label's prompt, last layer. Linear head: its logit, all layers. The plain side is the
 procedure published with PT and IR (Chefer et al. 2021 for dual encoders), written here: image by image, the image
 repeated for every text, the text encoded each time, all parameters in the graph, one gradient call per layer, square
-matrices. Processor time on the CPU (others may be running), time by the clock on a GPU.
+matrices. It predicts in a pass of its own, ours returns prediction and map, so the target is about both; the map alone
+is told beside it. Processor time on the CPU (others may be running), time by the clock on a GPU.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from vlm_models.zero_shot import head_weights
 
 CLASSES = 100
 TARGETS = {"last": (1.5, 2.0), "all": (3.5, 3.5)}
-"""Layers: at most so many forward passes, and so many times faster than image by image."""
+"""Layers: at most so many forward passes, and so many times faster than image by image with its prediction."""
 
 
 class PlainAttention(nn.Module):
@@ -166,10 +167,10 @@ def _compared(name: str, sides: dict[str, Callable[[], object]], options: argpar
         floor, whole = by_one / found["forward"], (by_one + found["forward"]) / per_image
         print(
             f"  {layers:4} layer(s): {per_image * 1e3:.1f} ms per image, {passes:.2f} forward passes (target {cost})\n"
-            f"    one by one {by_one * 1e3:.1f} ms: ratio {ratio:.2f} (target {gain}, {floor:.2f} if a map cost "
-            f"a forward pass only), {whole:.2f} with its separate prediction; maps differ by at most {difference:.1e}"
+            f"    one by one {by_one * 1e3:.1f} ms: with its separate prediction ratio {whole:.2f} (target {gain}), map "
+            f"alone {ratio:.2f} ({floor:.2f} if ours cost a forward pass only); maps differ by at most {difference:.1e}"
         )
-        fine &= passes <= cost and ratio >= gain
+        fine &= passes <= cost and whole >= gain
         if difference > 1e-4:
             raise SystemExit("the two ways disagree")
     return fine
