@@ -21,6 +21,7 @@ COMMANDS = {
     "baselines": "Write the accuracies of the fine-tuned models of runs as baselines.",
     "explain": "Show which part of an image an answer rests on: relevance maps as pictures.",
     "rationale": "Tell whether right answers rest on the evidence: prediction, relevance, decision, PT and IR.",
+    "spurious": "Plant, discover and judge spurious features: what a model has learnt instead (RaVL).",
     "diagnose": "Measure the geometry of image features on the ID test images.",
     "results": "Read the results database.",
     "report": "Write the HTML report of a run again from its files.",
