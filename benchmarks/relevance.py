@@ -167,8 +167,8 @@ def _compared(name: str, sides: dict[str, Callable[[], object]], options: argpar
         floor, whole = by_one / found["forward"], (by_one + found["forward"]) / per_image
         print(
             f"  {layers:4} layer(s): {per_image * 1e3:.1f} ms per image, {passes:.2f} forward passes (target {cost})\n"
-            f"    one by one {by_one * 1e3:.1f} ms: with its separate prediction ratio {whole:.2f} (target {gain}), map "
-            f"alone {ratio:.2f} ({floor:.2f} if ours cost a forward pass only); maps differ by at most {difference:.1e}"
+            f"    one by one {by_one * 1e3:.1f} ms: with its separate prediction {whole:.2f} times (target {gain}), "
+            f"map alone {ratio:.2f} ({floor:.2f} for one forward pass); maps differ by at most {difference:.1e}"
         )
         fine &= passes <= cost and whole >= gain
         if difference > 1e-4:
