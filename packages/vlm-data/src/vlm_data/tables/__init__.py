@@ -2,3 +2,4 @@
 
 from vlm_data.tables.predictions import Predictions as Predictions
 from vlm_data.tables.rationales import Rationales as Rationales
+from vlm_data.tables.regions import Regions as Regions
