@@ -15,6 +15,7 @@ LOGITS = np.random.default_rng(0).normal(size=(5, 3))
 ARRAYS = {"logits": LOGITS, "probabilities": softmax(LOGITS), "labels": LABELS}
 ARRAYS |= {"region": np.array(["Asia", "Other", "Asia", "Africa", "Africa"]), "year": np.array(["2016"] * 5)}
 ARRAYS |= {"confidences": ARRAYS["probabilities"].max(axis=1), "correct": LOGITS.argmax(axis=1) == LABELS}
+ARRAYS |= {"groups": {"year": ("2016", "2017", "2016", "2016", "2017")}}
 
 
 @pytest.mark.parametrize("name", metric_names())

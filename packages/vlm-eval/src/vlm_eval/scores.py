@@ -15,6 +15,7 @@ from vlm_eval.intervals import Outcomes, clopper_pearson, joint_bootstrap
 from vlm_eval.metrics.groups import accuracies_by_group
 from vlm_eval.metrics.likelihood import softmax
 from vlm_eval.metrics.samples import check_samples
+from vlm_eval.metrics.subgroups import worst_group_scores
 from vlm_eval.rescaling import ModelKey, model_key, rescaled
 from vlm_eval.rows import Row, row_of_table
 
@@ -63,7 +64,8 @@ def score(
 
     Samples with unknown label (-1) are left out. Accuracy gets the exact Clopper-Pearson interval, ECE (15 bins closed
     on the right) the basic bootstrap, which takes out that resampled ECE is too high. Metrics the data set asks for
-    (`Benchmark.metrics`) are added, and `accuracy_ATTRIBUTE:GROUP` for every group of images it tells.
+    (`Benchmark.metrics`) are added, `accuracy_ATTRIBUTE:GROUP` for every group of images it tells, and the worst of
+    their subgroups, see `vlm_eval.metrics.subgroups.worst_group_scores`.
 
     Args:
         predictions: `meta` says which model and data set these are, see `Predictions`.
@@ -216,9 +218,11 @@ def _score(
         arrays = {"logits": logits, "probabilities": probabilities, "labels": labels}
         arrays |= {"confidences": outcomes.confidences, "correct": outcomes.correct}
         groups = _labelled_groups(predictions)
+        arrays |= {"groups": groups} if groups else {}
         metrics = {metric: measure(metric, arrays | groups) for metric in scoring.metrics}
         metrics |= _asked_for(predictions, arrays | groups)
-        metrics |= accuracies_by_group(logits.argmax(axis=1) == labels, groups)
+        metrics |= worst_group_scores(outcomes.correct, labels, groups)
+        metrics |= accuracies_by_group(outcomes.correct, groups)
         temperature = scoring.temperatures.get(model_key(predictions.meta))
         if temperature is not None:
             after = rescaled(predictions, temperature)
