@@ -22,7 +22,7 @@ from vlm_models.checkpoint import MANIFEST
 from vlm_models.spec import saved_folder
 
 RECIPE, ENVIRONMENT, LOG, DONE, RESUME = "recipe.toml", "environment.json", "log.jsonl", "DONE", "resume"
-_RESULTS = ("predictions", "rationales", "regions", "figures", "tracking", "results.jsonl", "report.html")
+_RESULTS = ("predictions", "rationales", "regions", "spurious", "figures", "tracking", "results.jsonl", "report.html")
 _SPECTRA = ("spectrum.json", "spectrum-raw.json")
 _OWN = frozenset((RECIPE, ENVIRONMENT, LOG, DONE, RESUME, MANIFEST, *_RESULTS, *_SPECTRA))
 """What is written into a run directory, beside weights: `--overwrite` removes nothing else."""
