@@ -23,6 +23,12 @@ def show_tests(first: str, second: str, tests: "list[PairedTest]", console: Cons
     caption = f"{images} images per set, {_seeds(tests[0])}. * marks differences whose interval does not contain 0; "
     caption += "of many tests at once some do so by chance."
     console.table(f"{second} against {first}", columns, rows, caption)
+    worst = [(test.data, *_cells(test.accuracy)[:2], *_cells(test.worst_group)) for test in tests if test.worst_group]
+    if worst:
+        caption = "worst group: the lowest accuracy of a class among the images that share a value of an attribute; "
+        caption += "each side has its own. A gain there can cost accuracy overall, so both are told."
+        heads = ("data set", "accuracy %", "change", "worst group %", "change", "95 %")
+        console.table(f"worst group, {second} against {first}", heads, worst, caption)
 
 
 def show_robustness(judgement: "Judgement", console: Console) -> None:

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
 _COLUMNS_AT_ONCE = 7
 """Data columns side by side, so that a table fits a terminal of 100 characters."""
-_LABELS = {"accuracy": "acc", "ece": "ECE", "ece_rescaled": "ECE/T", "pt": "PT", "ir": "IR"}
+_LABELS = {
+    "accuracy": "acc",
+    "ece": "ECE",
+    "ece_rescaled": "ECE/T",
+    "worst_group_accuracy": "worst",
+    "pt": "PT",
+    "ir": "IR",
+}
+_WORST = "worst: accuracy of the worst group, a class among the images that share a value of an attribute"
 _REASONS = "PT: right answers whose relevance falls on the evidence; IR: answers on valid evidence that are right"
 
 
@@ -54,12 +62,13 @@ def show_verdict(run: "Run", verdict: "Verdict", console: Console) -> None:
     rule = "best ID validation accuracy" if run.recipe.evaluation.choose_alpha else "set in advance"
     alphas = f"interpolated: (1 - alpha) zero-shot + alpha fine-tuned, alpha = {verdict.alpha:g} ({rule})"
     explained = any("validity" in row["metrics"] for row in compared)
+    notes = [alphas, *worst_group_note(compared), *([_REASONS] if explained else [])]
     show_scores(
         table,
         console,
         title=f"{run.recipe.method} on {run.recipe.data.name}: accuracy and ECE (15 bins) in %, 95 % intervals below",
-        caption="\n".join([alphas, _REASONS] if explained else [alphas]),
-        metrics=("accuracy", "ece", "pt", "ir"),
+        caption="\n".join(notes),
+        metrics=("accuracy", "worst_group_accuracy", "ece", "pt", "ir"),
     )
     if run.recipe.evaluation.report:
         console.text(f"report       {run.path / 'report.html'}")
@@ -68,6 +77,11 @@ def show_verdict(run: "Run", verdict: "Verdict", console: Console) -> None:
     if explained:
         console.text(f"rationales   {run.path / 'rationales'}")
     console.text(f"results      {run.path.parent / 'results.jsonl'}")
+
+
+def worst_group_note(rows: "Sequence[Row]") -> list[str]:
+    """Return the line that says what the worst group is, where any row tells one."""
+    return [_WORST] if any("worst_group_accuracy" in row["metrics"] for row in rows) else []
 
 
 def show_scores(

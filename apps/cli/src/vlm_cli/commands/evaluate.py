@@ -8,7 +8,7 @@ import rich_click
 from vlm_cli import options
 from vlm_cli.console import Console
 from vlm_cli.data_choice import DataChoice, data_choice_options
-from vlm_cli.verdict import show_scores
+from vlm_cli.verdict import show_scores, worst_group_note
 
 EPILOG = options.examples(
     "vlm evaluate tiny",
@@ -68,13 +68,13 @@ def command(
         if state.is_main_process:
             results.append(results_file, rows)
     console.document({"rows": rows})
+    rescaled = any("temperature" in row["metrics"] for row in rows)
+    notes = ["ECE/T: after one temperature per model, fitted on ID validation"] if rescaled else []
     show_scores(
         score_table(rows),
         console,
         f"{benchmark.name}: accuracy and ECE (15 bins) in %, 95 % intervals below",
-        "ECE/T: after one temperature per model, fitted on ID validation"
-        if any("temperature" in row["metrics"] for row in rows)
-        else "",
-        ("accuracy", "ece", "ece_rescaled"),
+        "\n".join([*notes, *worst_group_note(rows)]),
+        ("accuracy", "worst_group_accuracy", "ece", "ece_rescaled"),
     )
     console.text(f"predictions  {out}\nresults      {results_file}")

@@ -13,6 +13,7 @@ from vlm_data.errors import CallError
 from vlm_data.files import text_hash
 from vlm_data.tables import Predictions
 from vlm_eval.comparing.changes import Change, GroupBootstrap, Metric, change, group_bootstrap, outcomes
+from vlm_eval.comparing.worst_groups import worst_group_change
 from vlm_eval.intervals import Outcomes
 from vlm_eval.run_files import RunFiles, read_run
 
@@ -59,6 +60,8 @@ class PairedTest:
         accuracy: of both, with an interval of the difference over samples and seeds.
         ece: likewise.
         p_value: of McNemar's exact test; None for means, and for several seeds, whose answers are not independent.
+        worst_group: accuracy of the worst group, see `vlm_eval.comparing.worst_groups`; None for means, for
+            corruptions, and where the data tell no groups.
     """
 
     data: str
@@ -68,6 +71,7 @@ class PairedTest:
     accuracy: Change
     ece: Change
     p_value: float | None
+    worst_group: Change | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,11 +189,12 @@ def compare_groups(first: RunGroup, second: RunGroup, *, resamples: int = RESAMP
     for name, group, shifts in _entries({data: before[data][0].meta for data in shared}):
         start, end = (_side(side, shifts, resamples) for side in sides)
         one, other = (side[shifts[0][0]][0] for side in sides)
-        single = len(shifts) == len(shifts[0]) == 1 and seeds == (1, 1)
-        p_value = mcnemar(one.correct, other.correct)[2] if single else None
+        one_set = shifts[0][0] if len(shifts) == len(shifts[0]) == 1 else None
+        p_value = mcnemar(one.correct, other.correct)[2] if one_set and seeds == (1, 1) else None
+        worst = worst_group_change(before[one_set], after[one_set], resamples=resamples) if one_set else None
         n = len(one.ids)
         accuracy, ece = change(start, end, "accuracy"), change(start, end, "ece")
-        tests.append(PairedTest(name, group, n, seeds, accuracy, ece, p_value))
+        tests.append(PairedTest(name, group, n, seeds, accuracy, ece, p_value, worst))
     return tests
 
 

@@ -62,7 +62,8 @@ class CalibrationCell:
 
 
 def scores_as_text(summary: ScoreTable) -> TextTable:
-    """Return the summary with a line for accuracy and one for ECE of each model."""
+    """Return the summary with a line for accuracy and one for ECE of each model, and for the worst group, if any."""
+    shown = METRIC_NAMES | {"worst_group_accuracy": "worst group"}
     lines = [
         TextLine(
             model_name(line),
@@ -70,7 +71,8 @@ def scores_as_text(summary: ScoreTable) -> TextTable:
             name,
         )
         for line in summary.lines
-        for metric, name in METRIC_NAMES.items()
+        for metric, name in shown.items()
+        if metric in METRIC_NAMES or any(metric in cell for cell in line.cells.values())
     ]
     return TextTable(tuple(lines), _heads(summary))
 
