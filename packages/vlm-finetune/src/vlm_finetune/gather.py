@@ -38,6 +38,25 @@ def gather_rows(rows: Shaped[Tensor, "b *rest"]) -> Shaped[Tensor, "n *rest"]:
     return _GatherRows.apply(rows) if world_size() > 1 else rows  # type: ignore[return-value]  # apply is untyped
 
 
+def gather_ragged(rows: Shaped[Tensor, "k *rest"]) -> Shaped[Tensor, "n *rest"]:
+    """Return the rows of all processes where each may hold any number of them, none included; see `gather_rows`.
+
+    Shorter parts are filled up for the exchange. Every process must call this, with the same dtype.
+
+    Example:
+        >>> gather_ragged(torch.tensor([[3.0], [1.0]]))
+        tensor([[3.],
+                [1.]])
+    """
+    if world_size() == 1:
+        return rows
+    counts = gather_rows(torch.tensor([len(rows)], device=rows.device)).tolist()
+    longest = max(counts)
+    filled = torch.cat((rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])))
+    parts = gather_rows(filled).split(longest) if longest else [rows]
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=False)])
+
+
 class _GatherRows(torch.autograd.Function):
     """`torch.distributed`'s own gathers either drop the gradient or are deprecated; this one does neither."""
 

@@ -12,6 +12,7 @@ from vlm_finetune.losses.logits import scaled_cosines as scaled_cosines
 from vlm_finetune.losses.orthogonality import cross_norm as cross_norm
 from vlm_finetune.losses.orthogonality import orthogonality as orthogonality
 from vlm_finetune.losses.output_distillation import output_distillation as output_distillation
+from vlm_finetune.losses.region_aware import region_aware as region_aware
 from vlm_finetune.losses.self_distillation import self_distillation as self_distillation
 from vlm_finetune.losses.self_distillation import self_distillation_from_logits as self_distillation_from_logits
 from vlm_finetune.losses.self_distillation import teacher_entropy as teacher_entropy
