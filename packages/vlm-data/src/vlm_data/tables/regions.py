@@ -84,22 +84,22 @@ class Regions:
         if self.embeddings is not None:
             lengths = np.linalg.norm(self.embeddings, axis=1)  # not finite where an entry is not
             expected = "numbers that are finite and a vector of length one; leave out regions the model does not see"
-            self._require(np.asarray(np.abs(lengths - 1) < _UNIT), "embeddings", expected)
+            self._require(np.abs(lengths - 1) < _UNIT, "embeddings", expected)
         if self.logits is not None:
-            self._require(np.isfinite(self.logits).all(axis=1), "logits", "numbers that are finite")
+            self._require(np.isfinite(self.logits).all(axis=-1), "logits", "numbers that are finite")
         if self.labels is not None:
             self._require(self.labels >= UNLABELLED, "labels", f"the index of a class, or {UNLABELLED} for none")
         if self.clusters is not None:
             self._require(self.clusters >= NO_CLUSTER, "clusters", f"the id of a cluster, or {NO_CLUSTER} for none")
 
-    def _require(self, right: Bool[np.ndarray, " k"], name: str, expected: str) -> None:
-        wrong = np.flatnonzero(~right)
+    def _require(self, right: Bool[np.ndarray, " k"] | np.bool_, name: str, expected: str) -> None:
+        wrong = np.flatnonzero(np.logical_not(right))
         if len(wrong):
             first = int(wrong[0])
             shown = np.array2string(np.asarray(getattr(self, name)[first]), threshold=6, edgeitems=2)
             raise VlmDataError(
                 f"{name} of region {first} (image {self.image_ids[first]!r}) are {shown}; expected {expected}. "
-                f"{len(wrong)} of {len(right)} regions are wrong."
+                f"{len(wrong)} of {len(self)} regions are wrong."
             )
 
     def __len__(self) -> int:
