@@ -1,0 +1,1 @@
+"""Judging spurious correlations: was the planted one learnt and found, and what did mitigation change."""
