@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -20,7 +20,8 @@ from vlm_data.captions import Captioner
 from vlm_data.dataset import ArrayDataset, ImageDataset
 from vlm_data.errors import CallError, VlmError
 from vlm_data.preprocess import Preprocess
-from vlm_data.transforms import evaluation_transform, training_transform
+from vlm_data.region_batches import BatchRegions, RegionSource
+from vlm_data.transforms import evaluation_transform, training_view, transform_boxes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,21 +33,24 @@ class Batch:
         images: (b, 3, h, w) uint8, or (b, d) float features when the encoder is frozen.
         labels: (b,) int64.
         captions: b texts, empty when the method needs none.
+        regions: parts of the images, None when the method needs none.
     """
 
     indices: Int64[Tensor, " b"]
     images: Tensor
     labels: Int64[Tensor, " b"]
     captions: tuple[str, ...] = ()
+    regions: BatchRegions | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """Move the tensors to a device."""
         images, labels = (t.to(device, non_blocking=True) for t in (self.images, self.labels))
-        return Batch(self.indices, images, labels, self.captions)
+        return Batch(self.indices, images, labels, self.captions, self.regions and self.regions.to(device))
 
     def pin_memory(self) -> "Batch":
         """Move the tensors to page-locked memory; `DataLoader` calls this so that copies to a GPU overlap with work."""
-        return Batch(self.indices, self.images.pin_memory(), self.labels.pin_memory(), self.captions)
+        regions = self.regions and self.regions.pin_memory()
+        return Batch(self.indices, self.images.pin_memory(), self.labels.pin_memory(), self.captions, regions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +67,7 @@ class _Fetcher:
     captioner: Captioner | None = None
     seed: int = 0
     epoch: int = 0
+    regions: RegionSource | None = None
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -82,21 +87,33 @@ class _Fetcher:
             else ()
         )
         labels = torch.from_numpy(self.dataset.labels[rows])
-        return Batch(torch.from_numpy(rows), self._images(rows, rngs), labels, captions)
+        images, regions = self._views(rows, rngs)
+        return Batch(torch.from_numpy(rows), images, labels, captions, regions)
 
-    def _images(self, rows: np.ndarray, rngs: list[np.random.Generator]) -> Tensor:
-        size = self.preprocess.size
+    def _views(self, rows: np.ndarray, rngs: list[np.random.Generator]) -> tuple[Tensor, BatchRegions | None]:
         if self.augmentation == "none":
-            as_it_is = size == self.preprocess.shorter_side
-            if as_it_is and isinstance(self.dataset, ArrayDataset) and self.dataset.images.shape[1:3] == (size, size):
-                return torch.from_numpy(self.dataset.images[rows]).permute(0, 3, 1, 2).contiguous()
-            return torch.stack([evaluation_transform(self.dataset.image(int(i)), self.preprocess) for i in rows])
-        return torch.stack(
-            [
-                training_transform(self.dataset.image(int(i)), self.preprocess, self.augmentation, rng)
+            images, moved = self._images(rows), [self._moved(int(i)) for i in rows] if self.regions else []
+        else:
+            views = [
+                training_view(self.dataset.image(int(i)), self._boxes(int(i)), self.preprocess, self.augmentation, rng)
                 for i, rng in zip(rows, rngs, strict=True)
             ]
-        )
+            images, moved = torch.stack([view[0] for view in views]), [view[1:] for view in views]
+        return images, self.regions.batch(rows, moved) if self.regions else None
+
+    def _boxes(self, index: int) -> np.ndarray:
+        return self.regions.in_image(index)[0] if self.regions else np.zeros((0, 4))
+
+    def _moved(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        return transform_boxes(self._boxes(index), self.dataset.image_size(index), self.preprocess)
+
+    def _images(self, rows: np.ndarray) -> Tensor:
+        """Return the images as an evaluation sees them."""
+        size = self.preprocess.size
+        as_it_is = size == self.preprocess.shorter_side
+        if as_it_is and isinstance(self.dataset, ArrayDataset) and self.dataset.images.shape[1:3] == (size, size):
+            return torch.from_numpy(self.dataset.images[rows]).permute(0, 3, 1, 2).contiguous()
+        return torch.stack([evaluation_transform(self.dataset.image(int(i)), self.preprocess) for i in rows])
 
 
 def _identity(batch: Any) -> Any:  # already collated; `DataLoader` annotates a list of samples
@@ -145,14 +162,27 @@ def step_rng(seed: int, step: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence((seed,), spawn_key=(step, 0)))
 
 
-def epoch_order(n: int, seed: int, epoch: int) -> Int64[np.ndarray, " n"]:
-    """Return the order in which epoch `epoch` visits `n` samples.
+def epoch_order(
+    n: int, seed: int, epoch: int, weights: Float64[np.ndarray, " n"] | None = None
+) -> Int64[np.ndarray, " n"]:
+    """Return the order in which epoch `epoch` visits `n` samples; with weights, n independent draws from them.
+
+    Args:
+        n: number of samples.
+        seed: of the training.
+        epoch: its number.
+        weights: how often each sample is drawn, relative to the others; None = each sample once.
 
     Example:
         >>> sorted(epoch_order(4, seed=0, epoch=1).tolist())
         [0, 1, 2, 3]
+        >>> set(epoch_order(4, 0, 1, np.array([0.0, 1.0, 1.0, 0.0])).tolist()) <= {1, 2}
+        True
     """
-    return np.random.default_rng((seed, epoch)).permutation(n)
+    if weights is None:
+        return np.random.default_rng((seed, epoch)).permutation(n)
+    rng = np.random.default_rng(np.random.SeedSequence((seed, epoch), spawn_key=(0, 0)))
+    return rng.choice(n, size=n, p=weights / weights.sum())
 
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
@@ -160,10 +190,19 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
     return max(1, n // batch_size)
 
 
-def training_order(n: int, batch_size: int, seed: int, epoch: int, rank: int = 0, world: int = 1) -> list[list[int]]:
+def training_order(
+    n: int,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    rank: int = 0,
+    world: int = 1,
+    weights: Float64[np.ndarray, " n"] | None = None,
+) -> list[list[int]]:
     """Return the index lists of an epoch for one process; together the processes hold each global batch once.
 
-    A last partial batch is dropped, as the published programs do; `batch_size` is global.
+    A last partial batch is dropped, as the published programs do; `batch_size` is global, `weights` as in
+    `epoch_order`.
 
     Raises:
         CallError: if a global batch cannot be split evenly over the processes.
@@ -180,7 +219,7 @@ def training_order(n: int, batch_size: int, seed: int, epoch: int, rank: int = 0
             f"a global batch of {size} samples cannot be split evenly over {world} processes. "
             f"Choose --batch-size as a multiple of {world}, at most {n - n % world} here."
         )
-    order, share = epoch_order(n, seed, epoch), size // world
+    order, share = epoch_order(n, seed, epoch, weights), size // world
     starts = [step * size + rank * share for step in range(steps_per_epoch(n, size))]
     return [order[start : start + share].tolist() for start in starts]
 
@@ -194,10 +233,11 @@ def training_batches(
     epoch: int,
     augmentation: str = "none",
     captioner: Captioner | None = None,
+    regions: RegionSource | None = None,
     workers: int | None = None,
 ) -> Iterator[Batch]:
     """Yield the batches of `order` (see `training_order`) with augmentation and captions drawn for this epoch."""
-    return _loader(_Fetcher(dataset, preprocess, augmentation, captioner, seed, epoch), order, workers)
+    return _loader(_Fetcher(dataset, preprocess, augmentation, captioner, seed, epoch, regions), order, workers)
 
 
 def evaluation_batches(

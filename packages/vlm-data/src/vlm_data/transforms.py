@@ -16,6 +16,7 @@ from vlm_data.preprocess import Preprocess
 _pillow: Any = functional  # works on Pillow images too, its annotations know tensors only
 
 AUGMENTATIONS = ("none", "crop")
+_CROP_SCALE = (0.9, 1.0)
 HALF = 128
 """A pixel of the model's input belongs to a mask if at least half of what it shows does."""
 
@@ -86,10 +87,14 @@ def transform_boxes(
         resized = np.array(resized_shape(width, height, preprocess.shorter_side))
         scale = resized / (width, height)
         offset = np.round((resized - size) / 2)  # as the centre crop of torchvision rounds
-    moved = boxes.reshape(-1, 2, 2) * scale - offset
+    return _cut(boxes.reshape(-1, 2, 2) * scale - offset, size)
+
+
+def _cut(moved: Float64[np.ndarray, "k 2 2"], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut boxes at the borders of the model's input; return them and the share of the area of each that is left."""
     cut = moved.clip(0, size)
     areas = [np.prod(corners[:, 1] - corners[:, 0], axis=-1) for corners in (cut, moved)]
-    share = np.divide(areas[0], areas[1], out=np.zeros(len(boxes)), where=areas[1] > 0)
+    share = np.divide(areas[0], areas[1], out=np.zeros(len(moved)), where=areas[1] > 0)
     return cut.reshape(-1, 4), share
 
 
@@ -106,7 +111,7 @@ def resized_shape(width: int, height: int, size: int) -> tuple[int, int]:
 
 
 def random_crop(
-    image: Image.Image, preprocess: Preprocess, rng: np.random.Generator, scale: tuple[float, float] = (0.9, 1.0)
+    image: Image.Image, preprocess: Preprocess, rng: np.random.Generator, scale: tuple[float, float] = _CROP_SCALE
 ) -> UInt8[Tensor, "3 size size"]:
     """Cut a random part and resize it: the training transform of WiSE-FT, FLYP and CaRot.
 
@@ -117,11 +122,13 @@ def random_crop(
         >>> random_crop(Image.new("RGB", (64, 48)), Preprocess(32), np.random.default_rng(0)).shape
         torch.Size([3, 32, 32])
     """
-    width, height = image.size
-    top, left, box_height, box_width = _draw_box(width, height, rng, scale)
+    return _resized_crop(image, preprocess, _draw_box(*image.size, rng, scale))
+
+
+def _resized_crop(image: Image.Image, preprocess: Preprocess, part: tuple[int, int, int, int]) -> Tensor:
     mode = InterpolationMode(preprocess.interpolation)
     size = [preprocess.size, preprocess.size]
-    return _pillow.pil_to_tensor(_pillow.resized_crop(image, top, left, box_height, box_width, size, mode))
+    return _pillow.pil_to_tensor(_pillow.resized_crop(image, *part, size, mode))
 
 
 def _draw_box(
@@ -148,8 +155,36 @@ def training_transform(
     Raises:
         CallError: if the name is unknown.
     """
+    return training_view(image, np.zeros((0, 4)), preprocess, augmentation, rng)[0]
+
+
+def training_view(
+    image: Image.Image,
+    boxes: Float64[np.ndarray, "k 4"],
+    preprocess: Preprocess,
+    augmentation: str,
+    rng: np.random.Generator,
+) -> tuple[UInt8[Tensor, "3 size size"], Float64[np.ndarray, "k 4"], Float64[np.ndarray, " k"]]:
+    """Apply the named augmentation to an image and to boxes in it, as `training_transform` and `transform_boxes` do.
+
+    Returns:
+        The image, the boxes in its pixels, cut at its borders, and the share of the area of each that is left.
+
+    Raises:
+        CallError: if the name is unknown.
+
+    Example:
+        >>> box, rng = np.array([[0.0, 0.0, 32.0, 64.0]]), np.random.default_rng(0)
+        >>> _, moved, share = training_view(Image.new("RGB", (64, 64)), box, Preprocess(32), "none", rng)
+        >>> moved, share
+        (array([[ 0.,  0., 16., 32.]]), array([1.]))
+    """
     if augmentation == "none":
-        return evaluation_transform(image, preprocess)
+        return evaluation_transform(image, preprocess), *transform_boxes(boxes, image.size, preprocess)
     if augmentation == "crop":
-        return random_crop(image, preprocess, rng)
+        part = _draw_box(*image.size, rng, _CROP_SCALE)
+        top, left, height, width = part
+        scale = preprocess.size / np.array([width, height])
+        moved = (boxes.reshape(-1, 2, 2) - np.array([left, top])) * scale
+        return _resized_crop(image, preprocess, part), *_cut(moved, preprocess.size)
     raise unknown_name("augmentation", augmentation, AUGMENTATIONS)
