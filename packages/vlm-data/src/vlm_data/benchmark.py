@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 from vlm_data.dataset import ImageDataset
 from vlm_data.text import list_hash
@@ -83,6 +84,8 @@ class Benchmark:
         skipped: unreadable files that were left out on request.
         metrics: what published results on this data tell besides accuracy, by name; scored beside the usual ones.
         notes: what the user should know before reading a number: shifts that are not there, classes named alike.
+        regions: file with the regions of the images of all splits (`vlm_data.tables.Regions`) and what they show, where
+            the data has them.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Benchmark:
     skipped: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    regions: Path | None = None
 
     @property
     def class_names_hash(self) -> str:

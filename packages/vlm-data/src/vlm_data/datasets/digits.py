@@ -10,6 +10,7 @@ from vlm_data.benchmark import Benchmark, DatasetInfo, Shift
 from vlm_data.dataset import ArrayDataset
 from vlm_data.digits.rendering import cubic_matrix, evidence
 from vlm_data.digits.shifts import CORRUPTION, NATURAL, Handwriting, Pictures, white_on_black
+from vlm_data.digits.sources import SPLITS as SPLITS
 from vlm_data.digits.sources import handwritten_digits
 from vlm_data.errors import CallError
 
@@ -19,8 +20,6 @@ INFO = DatasetInfo(
     licence="UCI Optical Recognition of Handwritten Digits, CC BY 4.0",
 )
 NAME = "digits"
-SPLITS = {"train": range(0, 797), "val": range(797, 1197), "test": range(1197, 1797)}
-"""Rows of the source file; writers come in blocks, so the splits have mostly different writers."""
 _BORDER = 2
 _FRAME = 28
 

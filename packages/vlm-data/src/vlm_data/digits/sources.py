@@ -14,6 +14,9 @@ from PIL import Image
 
 from vlm_data.errors import DataLayoutError
 
+SPLITS = {"train": range(0, 797), "val": range(797, 1197), "test": range(1197, 1797)}
+"""Rows of the digits; writers come in blocks, so the splits have mostly different writers."""
+
 
 def _shipped(name: str) -> Path:
     package = distribution("scikit-learn")
