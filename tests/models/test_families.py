@@ -16,7 +16,8 @@ from vlm_models.catalog import REGISTRY, family_info
 from vlm_models.checkpoint import weights_hash
 from vlm_models.features import extract_features
 from vlm_models.interface import MatchingModel
-from vlm_models.regions import crop_embeddings, patch_embeddings, roi_embeddings
+from vlm_models.region_pooling import POOLINGS
+from vlm_models.regions import region_features
 from vlm_models.weight_space import interpolate
 from vlm_models.zero_shot import zero_shot_classifier
 
@@ -184,11 +185,13 @@ def test_tokens_features_and_regions(model):
     assert found["tokens.patches"].shape[1] == rows * columns == output.tokens.shape[1] - output.prefix_tokens
     size = float(model.preprocess.size)
     boxes = np.array([[0, 0, size, size], [0, 0, size / 2, size / 2]])
-    crops = crop_embeddings(model, data, np.array([0, 1]), boxes)
-    np.testing.assert_allclose(crops[0], found["feature"][0], atol=1e-5)
-    for embed in (roi_embeddings, patch_embeddings):
-        regions = embed(model, data, np.array([0, 1]), boxes)
+    for pooling in POOLINGS:
+        if pooling == "attention" and "region attention" not in model.capabilities:
+            continue
+        regions = region_features(model, data, np.array([0, 1]), boxes, pooling)
         assert regions.shape == (2, model.embedding_dim) and np.isfinite(regions).all()
+        if pooling in ("attention", "crop"):
+            np.testing.assert_allclose(regions[0], found["feature"][0], atol=1e-5)
 
 
 def test_adapter_targets_lie_in_both_towers(model):

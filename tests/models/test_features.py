@@ -10,7 +10,6 @@ from vlm_models import features, load_encoder
 from vlm_models.features import extract_features
 from vlm_models.inference import map_images
 from vlm_models.openclip.encoder import OpenClipEncoder
-from vlm_models.regions import box_coverage, crop_embeddings, patch_embeddings, roi_embeddings
 
 
 def pictures(count: int = 6, size: int = 32, seed: int = 0) -> ArrayDataset:
@@ -153,71 +152,3 @@ class TestCache:
         file.write_bytes(file.read_bytes()[:50])
         np.testing.assert_array_equal(extract_features(model, pictures(), cache=tmp_path)["feature"], first)
         assert len(passes) == 2
-
-
-WHOLE = np.array([[0.0, 0.0, 32.0, 32.0]])
-
-
-class TestRegions:
-    def test_the_whole_image_as_a_crop_is_the_image(self):
-        model, data = load_encoder("tiny"), pictures(3)
-        found = crop_embeddings(model, data, np.arange(3), WHOLE.repeat(3, 0))
-        np.testing.assert_allclose(found, extract_features(model, data)["feature"], atol=1e-6)
-
-    def test_patches_under_a_box_are_averaged_and_projected(self):
-        model, data = load_encoder("tiny"), pictures(3)
-        patches = extract_features(model, data, ["tokens.patches"])["tokens.patches"].reshape(3, 4, 4, -1)
-        boxes = np.array([[0, 0, 16, 8], [8, 8, 12, 12], [0, 0, 32, 32], [4, 0, 16, 8]], dtype=float)
-        rows = np.array([2, 0, 1, 2])
-        found = patch_embeddings(model, data, rows, boxes, batch_size=2)
-        projection = model.clip.visual.proj.detach().numpy()
-        means = [
-            patches[2, 0, :2].mean(0), patches[0, 1, 1], patches[1].mean((0, 1)),
-            (0.5 * patches[2, 0, 0] + patches[2, 0, 1]) / 1.5,
-        ]  # fmt: skip
-        np.testing.assert_allclose(found, np.stack(means) @ projection, atol=1e-5)
-
-    def test_roi_pooling_of_aligned_boxes_is_smooth_averaging(self):
-        """Where the map is constant every way of pooling gives the same."""
-        model = load_encoder("tiny")
-        constant = ArrayDataset("grey", "test", ("a",), np.array([0]), np.full((1, 32, 32, 3), 90, dtype=np.uint8))
-        with torch.no_grad():  # no positions, so that equal pixels have equal tokens
-            model.clip.visual.positional_embedding.zero_()
-        boxes = np.array([[0, 0, 32, 32], [3, 5, 20, 30]], dtype=float)
-        rows = np.zeros(2, dtype=int)
-        by_roi = roi_embeddings(model, constant, rows, boxes)
-        np.testing.assert_allclose(by_roi, patch_embeddings(model, constant, rows, boxes), atol=1e-5)
-
-    def test_regions_of_a_resnet_end_like_its_images(self):
-        """RoIAlign of the whole map at its own resolution is the map, so the region feature is the image feature."""
-        model, data = resnet(), pictures(2, 64)
-        assert model.region_size == 4
-        found = roi_embeddings(model, data, np.arange(2), np.array([[0, 0, 64, 64]] * 2, dtype=float))
-        np.testing.assert_allclose(found, extract_features(model, data)["feature"], atol=1e-4)
-
-    @pytest.mark.parametrize("embed", [crop_embeddings, roi_embeddings, patch_embeddings])
-    def test_order_batch_and_repeated_images_do_not_matter(self, embed):
-        model, data = load_encoder("tiny"), pictures(5)
-        rng = np.random.default_rng(3)
-        rows = rng.integers(0, 5, 17)
-        corners = np.sort(rng.uniform(0, 32, (17, 2, 2)), axis=1)
-        boxes = np.concatenate([corners[:, 0], corners[:, 1] + 0.5], axis=1)
-        whole = embed(model, data, rows, boxes)
-        assert whole.shape == (17, 64) and np.isfinite(whole).all()
-        np.testing.assert_allclose(embed(model, data, rows, boxes, batch_size=1), whole, atol=1e-5)
-        order = rng.permutation(17)
-        np.testing.assert_allclose(embed(model, data, rows[order], boxes[order]), whole[order], atol=1e-5)
-
-    def test_a_region_that_the_centre_crop_removes_has_no_embedding(self):
-        model = load_encoder("tiny")
-        wide = np.random.default_rng(0).integers(0, 256, (1, 32, 96, 3), dtype=np.uint8)
-        data = ArrayDataset("wide", "test", ("a",), np.array([0]), wide)
-        boxes = np.array([[0, 0, 30, 32], [40, 0, 50, 32]], dtype=float)
-        for embed in (roi_embeddings, patch_embeddings):
-            found = embed(model, data, np.zeros(2, dtype=int), boxes)
-            assert np.isnan(found[0]).all() and np.isfinite(found[1]).all()
-
-    def test_coverage_sums_to_the_area(self):
-        cells = torch.tensor([[0.2, 0.4, 2.9, 3.0], [1.0, 1.0, 2.0, 2.0]])
-        found = box_coverage(cells, 4, 5)
-        torch.testing.assert_close(found.sum((1, 2)), torch.tensor([2.7 * 2.6, 1.0]))

@@ -182,7 +182,8 @@ class TestTokens:
 
     @torch.no_grad()
     def test_a_region_is_pooled_as_the_tower_pools_an_image(self, kind, encoder, images):
-        regions = encoder.region_map(images)
+        features, regions = encoder.features_and_map(images)
+        torch.testing.assert_close(features, encoder.encode_image(images))
         assert regions.shape == (4, 24, 4, 4)
         if kind in SIGMOID:
             torch.testing.assert_close(encoder.region_features(regions), encoder.encode_image(images))

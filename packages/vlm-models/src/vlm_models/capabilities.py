@@ -8,6 +8,7 @@ CAPABILITIES = {
     "image": "image features",
     "text": "text features, and with them zero-shot heads and contrastive losses",
     "tokens": "tokens of the image tower, for regions",
+    "region attention": "the pooling of an image restricted to a region of it",
     "feature map": "the last feature map of a convolutional image tower, for Grad-CAM",
     "vision attention": "attention of the image tower, for relevance maps",
     "text attention": "attention of the text tower",

@@ -1,8 +1,6 @@
 """Vectors of any layer of an image tower, for a whole data set in one pass, kept on disk under what they depend on."""
 
 import contextlib
-import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -12,21 +10,16 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Float32
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, distributed, nn
 
 from vlm_data.dataset import ImageDataset
 from vlm_data.errors import CallError
-from vlm_data.files import text_hash, write_bytes
 from vlm_data.progress import Progress, silent
-from vlm_models.checkpoint import weights_hash
+from vlm_models.feature_cache import cache_file, feature_facts, read_features, write_features
 from vlm_models.inference import EVALUATION_BATCH, map_images, process_place
 from vlm_models.interface import DualEncoder, VisionOutput, evaluating
 
 _READING = re.compile(r"feature|pooled|(tokens|layer(?P<layer>-?\d+))\.(?P<part>class|mean|patches)")
-_TRANSFORM = "evaluation"
-_FORMAT = "1"
 
 
 def extract_features(
@@ -68,11 +61,12 @@ def extract_features(
     """
     layers = _check(model, readings)
     places = _places(model, dataset, readings, Path(cache)) if cache else {}
-    found = {reading: _read(path) for reading, (path, _) in places.items()}
+    found = {reading: read_features(path) for reading, (path, _) in places.items()}
     missing = [reading for reading in readings if found.get(reading) is None]
     if missing:
         found |= _compute(model, dataset, missing, layers, batch_size, progress)
-        _keep({reading: cast(np.ndarray, found[reading]) for reading in missing}, places)
+        for reading in missing if places else ():
+            write_features(places[reading][0], cast(np.ndarray, found[reading]), places[reading][1])
     return {reading: cast(np.ndarray, found[reading]) for reading in readings}
 
 
@@ -94,48 +88,12 @@ def _check(model: DualEncoder, readings: Sequence[str]) -> dict[str, int]:
     return layers
 
 
-def _facts(model: DualEncoder, dataset: ImageDataset) -> dict[str, str]:
-    """Return everything the features of these images depend on."""
-    return {
-        "format": _FORMAT,
-        "architecture": hashlib.sha256(json.dumps(dict(model.architecture), sort_keys=True).encode()).hexdigest(),
-        "weights": weights_hash(model.image_tower().state_dict()),
-        "precision": str(next(model.parameters()).dtype),
-        "preprocessing": model.preprocess.hash,
-        "data": dataset.name,
-        "split": dataset.split,
-        "images": dataset.fingerprint,
-        "transform": _TRANSFORM,
-    }
-
-
 def _places(
     model: DualEncoder, dataset: ImageDataset, readings: Sequence[str], cache: Path
 ) -> dict[str, tuple[Path, dict[str, str]]]:
     """Return for every reading the file it belongs in, and what that file notes of its origin."""
-    facts = _facts(model, dataset)
-    key = json.dumps(facts, sort_keys=True)
-    return {
-        reading: (cache / f"{text_hash(key, reading)}.safetensors", {**facts, "reading": reading})
-        for reading in readings
-    }
-
-
-def _read(path: Path) -> np.ndarray | None:
-    """Return cached features, None if they are missing or damaged."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.get_tensor("features").numpy()
-    except (OSError, SafetensorError):
-        return None
-
-
-def _keep(found: dict[str, np.ndarray], places: dict[str, tuple[Path, dict[str, str]]]) -> None:
-    """Write what was computed, if it has a place; one process does it for all."""
-    for reading in found if places and process_place()[0] == 0 else ():
-        path, note = places[reading]
-        tensor = torch.from_numpy(np.ascontiguousarray(found[reading]))
-        write_bytes(path, save({"features": tensor}, metadata=note))
+    facts = feature_facts(model, dataset)
+    return {reading: (cache_file(cache, facts, reading), {**facts, "reading": reading}) for reading in readings}
 
 
 def _compute(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vlm_data.errors import CallError
 from vlm_data.preprocess import Preprocess
 from vlm_models.capabilities import require
+from vlm_models.region_batch import RegionBatch
 from vlm_models.text_reading import TextReading
 
 PARAMETER_GROUPS = ("vision", "text", "fusion", "vision projection", "text projection", "logit")
@@ -82,6 +83,7 @@ class DualEncoder(nn.Module, ABC):
         logit_bias: b in `scale * cosine + b` of models trained with a sigmoid loss; None for a softmax loss.
         licence: of the weights, as far as they say it themselves; else empty.
         region_size: rows and columns that `region_features` wants a part of the region map resampled to.
+        region_head_is_shared: whether `region_features` pools by the weights that pool a whole image.
     """
 
     spec: str
@@ -91,6 +93,7 @@ class DualEncoder(nn.Module, ABC):
     capabilities: frozenset[str] = frozenset({"image", "text"})
     logit_bias: Float[Tensor, ""] | None = None
     region_size: int = 7
+    region_head_is_shared: bool = False
     licence: str = ""
 
     @abstractmethod
@@ -170,17 +173,27 @@ class DualEncoder(nn.Module, ABC):
         """Return the image features of pooled tokens: the last linear map of the image tower."""
         return pooled @ self.projections()[0]
 
-    def region_map(self, images: Tensor) -> Float[Tensor, "n width rows columns"]:
-        """Return the feature map that regions are cut from: the patch tokens in their places.
+    def features_and_map(self, images: Tensor) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n width rows columns"]]:
+        """Return raw image features and the map that regions are cut from, here the patch tokens in their places.
 
         Raises:
-            CapabilityError: if the image tower has none.
+            CapabilityError: if the image tower has no such map.
         """
-        return self.vision_tokens(images).patches.permute(0, 3, 1, 2)
+        output = self.vision_tokens(images)
+        features = self.encode_image(images) if output.features is None else output.features
+        return features, output.patches.permute(0, 3, 1, 2)
 
     def region_features(self, cut: Float[Tensor, "k width rows columns"]) -> Float[Tensor, "k d"]:
         """Return one feature per part of a region map: its mean, projected as a whole image would be."""
         return self.project_image(cut.mean(dim=(2, 3)))
+
+    def attend_regions(self, images: Tensor, regions: RegionBatch) -> tuple[Float[Tensor, "n d"], Float[Tensor, "k d"]]:
+        """Return raw image features, and those of regions pooled as the tower pools an image, from their patches only.
+
+        Raises:
+            CapabilityError: if the tower cannot be pooled so.
+        """
+        raise require(self, "region attention")
 
     def last_stage(self) -> nn.Module:
         """Return the module of a convolutional image tower that gives its last feature map, (n, width, rows, columns).

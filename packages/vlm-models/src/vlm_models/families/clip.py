@@ -27,7 +27,7 @@ from vlm_models.weight_files import WeightFile, read_weight_file
 INFO = FamilyInfo(
     "CLIP from a file of OpenAI, WiSE-FT, FLYP, CaRot or model soups.",
     "clip:FILE.pt",
-    ("image", "text", "tokens", "vision attention", "text attention", "feature map", "adapters"),
+    ("image", "text", "tokens", "region attention", "vision attention", "text attention", "feature map", "adapters"),
     ("activation", "image_size", "vision_heads", "text_heads"),
 )
 _VOCABULARY_SIZE = 49408

@@ -26,6 +26,7 @@ INFO = FamilyInfo(
         "image",
         "text",
         "tokens",
+        "region attention",
         "vision attention",
         "text attention",
         "pooling attention",

@@ -25,7 +25,17 @@ from vlm_models.spec import check_patches, positive_integer
 INFO = FamilyInfo(
     "Every architecture and pretrained tag of open_clip.",
     "openclip:ARCH/TAG",
-    ("image", "text", "tokens", "vision attention", "text attention", "pooling attention", "feature map", "adapters"),
+    (
+        "image",
+        "text",
+        "tokens",
+        "region attention",
+        "vision attention",
+        "text attention",
+        "pooling attention",
+        "feature map",
+        "adapters",
+    ),
     ("image_size",),
 )
 variants = open_clip_variants

@@ -13,7 +13,7 @@ from vlm_models.tiny import PREPROCESS, build_clip, build_tokenizer, shipped_con
 INFO = FamilyInfo(
     "A 0.36 M parameter CLIP that reads digits; its weights ship with the package.",
     "tiny",
-    ("image", "text", "tokens", "vision attention", "text attention", "adapters"),
+    ("image", "text", "tokens", "region attention", "vision attention", "text attention", "adapters"),
     licence="Apache-2.0",
 )
 RANDOM = "random"

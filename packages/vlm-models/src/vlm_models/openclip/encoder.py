@@ -13,7 +13,9 @@ from vlm_models.interface import DualEncoder, VisionOutput
 from vlm_models.key_bias import silence_key_biases
 from vlm_models.openclip import towers as towers
 from vlm_models.openclip.causal_text import encode_short_text, needed_tokens
+from vlm_models.openclip.region_attention import attend_regions
 from vlm_models.openclip.text_reading import read_text
+from vlm_models.region_batch import RegionBatch
 from vlm_models.text_reading import TextReading
 from vlm_models.token_ids import check_ids
 
@@ -43,6 +45,7 @@ class OpenClipEncoder(DualEncoder):
         self.capabilities = towers.capabilities(self.clip)
         self._vocabulary_size = towers.vocabulary_size(self.clip)
         self.region_size = towers.region_size(self.clip.visual)
+        self.region_head_is_shared = towers.shares_region_head(self.clip.visual)
         silence_key_biases(clip)
 
     def encode_image(self, images: Tensor) -> Float[Tensor, "n d"]:
@@ -117,16 +120,28 @@ class OpenClipEncoder(DualEncoder):
             raise require(self, "tokens")
         return towers.vision_tokens(self.clip.visual, self._pixels(images))
 
-    def region_map(self, images: Tensor) -> Float[Tensor, "n width rows columns"]:
-        """Return patch tokens in their places; of a ResNet the map before its last stage, as RegionCLIP cuts it."""
-        if hasattr(self.clip.visual, "attnpool"):
-            return towers.map_before_last_stage(self.clip.visual, self._pixels(images))
-        return super().region_map(images)
+    def features_and_map(self, images: Tensor) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n width rows columns"]]:
+        """Return image features and patch tokens; of a ResNet the map before its last stage, as RegionCLIP cuts it."""
+        visual = self.clip.visual
+        if not hasattr(visual, "attnpool"):
+            return super().features_and_map(images)
+        found = towers.map_before_last_stage(visual, self._pixels(images))
+        return visual.attnpool(visual.layer4(found)), found
 
     def region_features(self, cut: Float[Tensor, "k width rows columns"]) -> Float[Tensor, "k d"]:
         """Return one feature per part of a region map, pooled as the tower pools an image where it can."""
         pooled = towers.pooled_region(self.clip.visual, cut)
         return super().region_features(cut) if pooled is None else pooled
+
+    def attend_regions(self, images: Tensor, regions: RegionBatch) -> tuple[Float[Tensor, "n d"], Float[Tensor, "k d"]]:
+        """Return image features, and those of regions pooled as the tower pools an image.
+
+        Raises:
+            CapabilityError: if the tower cannot be pooled so.
+        """
+        if "region attention" not in self.capabilities:
+            raise require(self, "region attention")
+        return attend_regions(self.clip.visual, self._pixels(images), regions)
 
     def last_stage(self) -> nn.Module:
         """Return the last stage of a ResNet of OpenAI's kind, or all stages of a convolutional tower of timm.

@@ -9,6 +9,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from vlm_models.interface import VisionOutput
+from vlm_models.openclip.region_attention import attends_regions
 
 ADAPTER_TARGETS = (
     r".*(resblocks\.\d+\.(attn|mlp\.c_fc|mlp\.c_proj)"
@@ -25,6 +26,8 @@ def capabilities(clip: Any) -> frozenset[str]:
         found.add("tokens")
     if last_stage(clip.visual) is not None:
         found.add("feature map")
+    if attends_regions(clip.visual):
+        found.add("region attention")
     found |= {f"{tower} attention" for tower in ("vision", "text", "pooling") if attention_modules(clip, tower)}
     if "vision attention" in found or "text attention" in found:
         found.add("adapters")
@@ -124,6 +127,17 @@ def region_size(visual: Any) -> int:
     return 2 * math.isqrt(len(visual.attnpool.positional_embedding) - 1) if hasattr(visual, "attnpool") else 7
 
 
+def shares_region_head(visual: Any) -> bool:
+    """Return whether `pooled_region` pools by the weights that pool a whole image."""
+    return hasattr(visual, "attnpool") or _pools_by_latents(visual)
+
+
+def _pools_by_latents(visual: Any) -> bool:
+    """Return whether a tower of timm ends in attention pooling of its patches."""
+    trunk = getattr(visual, "trunk", None)
+    return getattr(trunk, "attn_pool", None) is not None and not cast(Any, trunk).num_prefix_tokens
+
+
 def map_before_last_stage(visual: Any, pixels: Tensor) -> Tensor:
     """Return the feature map of a ResNet before its last stage, (n, c, h, w) with stride 16."""
     return visual.layer3(visual.layer2(visual.layer1(visual.stem(pixels))))
@@ -133,10 +147,8 @@ def pooled_region(visual: Any, cut: Tensor) -> Tensor | None:
     """Return what the tower's own last stage and attention pooling make of a region; None if it has none."""
     if hasattr(visual, "attnpool"):
         return visual.attnpool(visual.layer4(cut))
-    trunk = getattr(visual, "trunk", None)
-    if getattr(trunk, "attn_pool", None) is not None and not cast(Any, trunk).num_prefix_tokens:
-        tokens = cut.flatten(2).transpose(1, 2)
-        return visual.head(cast(Any, trunk).forward_head(tokens))
+    if _pools_by_latents(visual):
+        return visual.head(visual.trunk.forward_head(cut.flatten(2).transpose(1, 2)))
     return None
 
 
