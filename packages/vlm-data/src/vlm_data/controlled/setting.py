@@ -17,6 +17,8 @@ from vlm_data.tables.parquet import read_table
 FORMAT = "vlm controlled setting 1"
 SETTING_FILE, SAMPLES_FILE, REGIONS_FILE = "setting.json", "samples.parquet", "regions.parquet"
 SAMPLES_VERSION = "1"
+SHARED_IMAGES = "../images"
+"""Where settings of one grid have their images."""
 READER = "spurious"
 """Word before the colon in `--data`."""
 
@@ -49,7 +51,7 @@ class Setting:
     v: float
     achieved: float
     seed: int
-    images: str = "../images"
+    images: str = SHARED_IMAGES
     canvas: int | None = None
     folder: Path = Path()
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from vlm_data.controlled.setting import (
     SAMPLES_FILE,
     SAMPLES_VERSION,
     SETTING_FILE,
+    SHARED_IMAGES,
     Samples,
     Setting,
+    load_setting,
 )
-from vlm_data.errors import CallError
+from vlm_data.errors import CallError, listing
 from vlm_data.files import replacing_folder, write_text
 from vlm_data.progress import Progress, silent
 from vlm_data.tables.parquet import write_table
@@ -41,7 +43,7 @@ def write_drafts(
     """Write settings into a folder, `OUT/SETTING/...`, and the images that they share, `OUT/images/...`, at once.
 
     All of it appears when the last setting is made, or nothing does. A folder that has settings of the same images
-    gets further ones.
+    gets further ones. Equal settings are equal bytes.
 
     Args:
         out: of all settings; made where it is missing.
@@ -55,40 +57,59 @@ def write_drafts(
         The folder of each setting.
 
     Raises:
-        CallError: if a setting is there, or `out` has other images.
+        CallError: if a setting is there, or `out` has other images; with `overwrite`, if what is there is none of ours,
+            or settings that are not made again would lose their images.
     """
     out, facts = Path(out), json.dumps(dict(pool or {}), indent=1, sort_keys=True) + "\n"
-    shared = _same_pool(out, facts, overwrite) if pictures else False
+    new_pictures = pictures is not None and not _has_pool(out, facts, overwrite)
     names: list[str] = []
     with replacing_folder(out, keep_others=True) as temporary:
-        if pictures and not shared:
-            pictures(temporary / IMAGES)
-            write_text(temporary / POOL_FILE, facts)
         for draft in drafts:
             name = draft.setting.name
-            if (out / name).exists() and not overwrite:
-                raise CallError(
-                    f"{out / name} is there already; expected a new setting. Name another folder with --out, leave "
-                    "this setting out, or pass --overwrite."
-                )
+            _check_free(out / name, SETTING_FILE, overwrite)
             write_setting(temporary / name, draft.setting, draft.samples, draft.regions)
             names.append(name)
             progress("settings written", len(names), len(names))
+        if pictures and new_pictures:
+            _check_alone(out, names)
+            pictures(temporary / IMAGES)
+            write_text(temporary / POOL_FILE, facts)
     return [out / name for name in names]
 
 
-def _same_pool(out: Path, facts: str, overwrite: bool) -> bool:
+def _has_pool(out: Path, facts: str, overwrite: bool) -> bool:
     """Return whether the images that settings would share are there."""
-    if not (out / IMAGES).exists():
-        return False
     path = out / POOL_FILE
-    found = path.read_text(encoding="utf-8") if path.is_file() else ""
-    if found != facts and not overwrite:
+    if path.is_file() and (out / IMAGES).is_dir() and path.read_bytes() == facts.encode():
+        return True
+    if path.is_file() and not overwrite:
         raise CallError(
-            f"{out / IMAGES} holds images that were made in another way than these settings need. Expected a new "
-            f"folder, or one whose {POOL_FILE} says the same. Name another folder with --out."
+            f"{out} holds settings of images that were made in another way than these need, see {path}. "
+            "Expected the same source, feature, canvas and sizes, or a new folder. Name another folder with --out."
         )
-    return found == facts
+    _check_free(out / IMAGES, f"../{POOL_FILE}", overwrite)
+    return False
+
+
+def _check_free(folder: Path, mark: str, overwrite: bool) -> None:
+    """Check that a folder may be written: it is not there, or `overwrite` is and it holds what we would write."""
+    if os.path.lexists(folder) and not (overwrite and (folder / mark).is_file()):
+        ours = "replace it with --overwrite, " if (folder / mark).is_file() else ""
+        raise CallError(
+            f"{folder} is there already; expected a new name, so that nothing is lost. Name another folder with --out, "
+            f"{ours}or remove it."
+        )
+
+
+def _check_alone(out: Path, names: Sequence[str]) -> None:
+    """Check that no setting but the new ones would find other images than it was made of."""
+    found = sorted(path.parent.name for path in out.glob(f"*/{SETTING_FILE}"))
+    kept = [name for name in found if name not in names and load_setting(out / name).images == SHARED_IMAGES]
+    if kept:
+        raise CallError(
+            f"{out} has {len(kept)} settings whose images would be replaced: {listing(kept)}. Expected to make these "
+            "again, too, or a new folder. Name another folder with --out, or remove these settings."
+        )
 
 
 def write_setting(folder: Path, setting: Setting, samples: Samples, regions: Regions) -> None:
