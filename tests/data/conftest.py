@@ -9,6 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from vlm_data.controlled import build_settings
+
 torch.set_num_threads(1)
 
 
@@ -37,3 +39,9 @@ def image_tree(tmp_path: Path) -> Callable[[Iterable[str]], Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def digit_setting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small controlled setting of digits: nine goes with the red rectangle."""
+    return build_settings("digits", tmp_path_factory.mktemp("grid"), classes=["nine"], n=200, val=40, test=60)[0]

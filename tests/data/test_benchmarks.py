@@ -23,7 +23,7 @@ ROWS = {"image": [f"cats and dogs/{i}.png" for i in range(30)], "label": ["cat",
 
 
 @pytest.fixture
-def sources(tmp_path: Path, write_image: Callable[..., Path]) -> dict[str, str]:
+def sources(tmp_path: Path, write_image: Callable[..., Path], digit_setting: Path) -> dict[str, str]:
     """What a reader reads: one source for each spec that ends in a path."""
     for name, label in zip(ROWS["image"], ROWS["label"], strict=True):
         write_image(tmp_path / name)
@@ -32,7 +32,8 @@ def sources(tmp_path: Path, write_image: Callable[..., Path]) -> dict[str, str]:
     (tmp_path / "t.csv").write_text("\n".join(map("\t".join, [tuple(ROWS), *rows])))
     (tmp_path / "t.jsonl").write_text("\n".join(json.dumps(dict(zip(ROWS, row, strict=True))) for row in rows))
     pyarrow.parquet.write_table(pa.table(ROWS), tmp_path / "t.parquet")
-    return {"folder": f"{tmp_path}/tree"} | {kind: f"{tmp_path}/t.{kind}" for kind in ("csv", "jsonl", "parquet")}
+    folders = {"folder": f"{tmp_path}/tree", "spurious": str(digit_setting)}
+    return folders | {kind: f"{tmp_path}/t.{kind}" for kind in ("csv", "jsonl", "parquet")}
 
 
 @pytest.fixture(scope="session")
