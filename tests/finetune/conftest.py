@@ -1,10 +1,17 @@
+import functools
+import tempfile
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from vlm_data import load_benchmark
+from vlm_data.tables import Regions
 from vlm_finetune.finetuning import finetune
 from vlm_finetune.recipe import parse
 from vlm_finetune.run import LOG
 from vlm_finetune.run_log import read_log
+from vlm_finetune.training_regions import needs_regions
 
 SETTINGS = {
     "data": {"limit": 96},
@@ -13,11 +20,25 @@ SETTINGS = {
 }
 
 
+@functools.cache
+def regions_file():
+    """Where a table of regions of the small digits lies: up to five overlapping ones per image, a third spurious."""
+    data, rng = load_benchmark("digits", limit=SETTINGS["data"]["limit"]).train, np.random.default_rng(8)
+    ids = tuple(np.repeat(data.ids, rng.integers(0, 6, len(data))))
+    corners = rng.integers(0, 20, (len(ids), 2))
+    boxes = np.concatenate([corners, corners + rng.integers(6, 13, (len(ids), 2))], axis=1).astype(np.float64)
+    path = Path(tempfile.mkdtemp()) / "regions.parquet"
+    Regions(ids, boxes, spurious=rng.random(len(ids)) < 1 / 3).save(path)
+    return str(path)
+
+
 def small_recipe(method="full", /, **tables):
     """A recipe that trains three steps per epoch; `tables` change its settings."""
     own = {name: {**SETTINGS.get(name, {}), **tables.get(name, {})} for name in {*SETTINGS, *tables} - {"method"}}
     probe = {"probe_epochs": 2} if method == "lp-ft" else {}
     every = {"teacher_every": 2} if method == "carot" else {}
+    if needs_regions(method):
+        own["data"] = {"regions": regions_file(), **own["data"]}
     return parse({**own, "method": {"name": method, **probe, **every, **tables.get("method", {})}})
 
 

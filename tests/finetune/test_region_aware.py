@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vlm_data.errors import CallError
 from vlm_finetune.losses import contrastive, region_aware
-from vlm_finetune.losses.region_aware import LABEL_TERMS, REDUCTIONS, batch_regions, region_terms
+from vlm_finetune.losses.region_aware import LABEL_TERMS, REDUCTIONS, region_terms, score_regions
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ravl_mitigation"
 FILES = sorted(path.name for path in GOLDEN.glob("*.npz"))
@@ -44,7 +44,7 @@ class TestGolden:
     def test_terms(self, name, dtype, tolerance):
         golden = np.load(GOLDEN / name)
         tensors, facts, constants = inputs(golden, dtype)
-        regions = batch_regions(tensors["reg"], tensors["class"], *facts, constants["temperature"])
+        regions = score_regions(tensors["reg"], tensors["class"], *facts, constants["temperature"])
         found = region_terms(regions)
         assert np.array_equal(found.anchors, golden["out_anchor"])
         close(found.to_label, golden["out_L_R"], tolerance)

@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Protocol
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from vlm_data.captions import Captioner
@@ -13,6 +14,7 @@ from vlm_data.dataset import ImageDataset
 from vlm_data.errors import CallError
 from vlm_data.loading import Batch, steps_per_epoch, training_batches, training_order
 from vlm_data.preprocess import Preprocess
+from vlm_data.region_batches import RegionSource
 from vlm_finetune.recipe import TrainingSettings
 from vlm_models.inference import process_place
 
@@ -30,8 +32,21 @@ class TrainingBatches(Protocol):
         ...
 
 
-def micro_order(n: int, settings: TrainingSettings, epoch: int = 0, first_step: int = 0) -> list[list[int]]:
+def micro_order(
+    n: int,
+    settings: TrainingSettings,
+    epoch: int = 0,
+    first_step: int = 0,
+    weights: Float64[np.ndarray, " n"] | None = None,
+) -> list[list[int]]:
     """Return index lists of this process, `accumulation_steps` per optimiser step.
+
+    Args:
+        n: number of samples.
+        settings: batch size, seed and micro-batches.
+        epoch: its number.
+        first_step: optimiser step of the epoch to start from.
+        weights: how often each sample is drawn, see `vlm_data.loading.epoch_order`.
 
     Raises:
         CallError: if there are fewer images than micro-batches, or a micro-batch cannot be shared by all processes.
@@ -44,20 +59,26 @@ def micro_order(n: int, settings: TrainingSettings, epoch: int = 0, first_step: 
             f"Choose training.accumulation_steps of at most {n}."
         )
     micro = batch_size // settings.accumulation_steps
-    order = training_order(n, micro, settings.seed, epoch, rank, world)
+    order = training_order(n, micro, settings.seed, epoch, rank, world, weights)
     steps = steps_per_epoch(n, batch_size)
     return order[first_step * settings.accumulation_steps : steps * settings.accumulation_steps]
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageBatches:
-    """Images with labels, and captions where a captioner is given."""
+    """Images with labels, captions where a captioner is given, and regions where they are.
+
+    Attributes:
+        weights: how often each image is drawn; None = once per epoch.
+    """
 
     dataset: ImageDataset
     preprocess: Preprocess
     settings: TrainingSettings
     augmentation: str = "none"
     captioner: Captioner | None = None
+    regions: RegionSource | None = None
+    weights: Float64[np.ndarray, " n"] | None = None
 
     @property
     def steps(self) -> int:
@@ -69,11 +90,12 @@ class ImageBatches:
         return training_batches(
             self.dataset,
             self.preprocess,
-            micro_order(len(self.dataset), self.settings, epoch, first_step),
+            micro_order(len(self.dataset), self.settings, epoch, first_step, self.weights),
             seed=self.settings.seed,
             epoch=epoch,
             augmentation=self.augmentation,
             captioner=self.captioner,
+            regions=self.regions,
         )
 
 

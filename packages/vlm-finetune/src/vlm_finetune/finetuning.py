@@ -16,6 +16,7 @@ from vlm_data import load_benchmark
 from vlm_data.benchmark import Benchmark
 from vlm_data.captions import Captioner
 from vlm_data.progress import Progress, silent
+from vlm_data.region_batches import RegionSource
 from vlm_finetune.batches import FeatureBatches, ImageBatches, TrainingBatches, micro_order
 from vlm_finetune.data_checks import check_alpha, check_labels
 from vlm_finetune.devices import accelerator, check_precision, process_state
@@ -30,6 +31,7 @@ from vlm_finetune.run import LOG, RESUME, Run, open_run, remove_unfinished, star
 from vlm_finetune.run_log import RunLog, read_log
 from vlm_finetune.teacher_track import teacher_warnings
 from vlm_finetune.tracking import Tracking, check_trackers, open_tracking
+from vlm_finetune.training_regions import check_regions, group_weights, training_regions
 from vlm_finetune.validation import Validator
 from vlm_models import load_encoder, save_model
 from vlm_models.adapters import adapter_targets
@@ -166,6 +168,7 @@ def prepare_run(recipe: Recipe, out: str | os.PathLike[str], overwrite: bool = F
     """Create or open the run directory (see `start_run`); with several processes the main one comes first."""
     check_precision(recipe.model.precision)
     check_trackers(recipe.tracking.trackers)
+    check_regions(recipe.method, recipe.data)
     state = process_state()
     with state.main_process_first():
         run = start_run(recipe, out, overwrite and state.is_main_process)
@@ -263,7 +266,8 @@ class Training:
         micro_order(len(self.benchmark.train), phase.training)  # batches that cannot be cut or shared are refused here
         if method.needs_labels:
             check_labels(phase, self.benchmark)
-        batches = self._batches(method, phase)
+        regions = training_regions(phase.method, self.recipe.data, self.benchmark)
+        batches = self._batches(method, phase, regions)
         validator = Validator(self.benchmark.val, method.frozen_encoder)
         best = self.run.path / RESUME / f"best-phase-{self.position.phase}.safetensors"
 
@@ -311,13 +315,15 @@ class Training:
         news = [place | one for one in further if (one["event"], one.get("data")) not in told]
         self.log.append([*([] if is_told else [event]), *news])
 
-    def _batches(self, method: Method, phase: Phase) -> TrainingBatches:
+    def _batches(self, method: Method, phase: Phase, regions: RegionSource | None) -> TrainingBatches:
         train, encoder = self.benchmark.train, method.model.encoder
         if method.frozen_encoder:
             features = extract_features(encoder, train, progress=self.progress)["feature"]
             return FeatureBatches(torch.from_numpy(features), torch.from_numpy(train.labels), phase.training)
         captioner = Captioner.of(self.benchmark) if method.needs_captions else None
-        return ImageBatches(train, encoder.preprocess, phase.training, self.recipe.data.augmentation, captioner)
+        weights = group_weights(regions) if regions and method.balances_groups else None
+        augmentation = self.recipe.data.augmentation
+        return ImageBatches(train, encoder.preprocess, phase.training, augmentation, captioner, regions, weights)
 
     def _start_event(self, method: Method, loop: Loop, resumed: bool) -> dict[str, Any]:
         return {

@@ -10,6 +10,7 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from vlm_data.loading import Batch
+from vlm_data.region_batches import BatchRegions
 from vlm_finetune.accumulation import synchronised
 from vlm_finetune.pair_method import PairMethod
 from vlm_finetune.pairs import distinct
@@ -22,12 +23,14 @@ class Share:
     Attributes:
         images: its own (b, ...).
         texts: its share of the distinct captions of the whole batch; none where there are fewer than micro-batches.
-        places: where the features stand among those of the whole batch, `images` and `texts`.
+        places: where the features stand among those of the whole batch, `images`, `texts` and `regions`.
+        regions: of its images; None if the method looks at none.
     """
 
     images: Tensor
     texts: list[str]
     places: dict[str, slice]
+    regions: BatchRegions | None = None
 
 
 def add_whole_batch(
@@ -53,22 +56,27 @@ def add_whole_batch(
     device = accelerator.device
     shares, rows = shares_of(batches)
     rows, labels = rows.to(device), torch.cat([batch.labels for batch in batches]).to(device)
-    features, states = _without_graph(wrapped, method, shares, step, device)
+    parts = [share.regions.to(device) for share in shares if share.regions]
+    regions = BatchRegions.joined(parts) if parts else None
+    features, constants, states = _without_graph(wrapped, method, shares, step, device)
 
     def compare() -> dict[str, Tensor]:
         with torch.enable_grad():
-            return method.compare(features, rows, labels)
+            return method.compare(leaves | constants, rows, labels, regions)
 
-    leaves = {name: features[name].requires_grad_() for name in ("images", "texts")}
+    leaves = {name: value.requires_grad_() for name, value in features.items()}
     with torch.no_grad():  # so that a wrapper expects no backward pass of its own
         terms = wrapped(compare, step)
-    gradients = dict(zip(leaves, torch.autograd.grad(terms["loss"], list(leaves.values())), strict=True))
-    constants = {name: value.detach() for name, value in features.items()}
+    # no batch need have a region that the loss looks at
+    found = torch.autograd.grad(terms["loss"], list(leaves.values()), allow_unused=True, materialize_grads=True)
+    gradients = dict(zip(leaves, found, strict=True))
+    fixed = {name: value.detach() for name, value in leaves.items()} | constants
 
     def again(share: Share, last: bool) -> dict[str, Tensor]:
-        own = method.features(share.images.to(device, non_blocking=True), share.texts)
+        images = share.images.to(device, non_blocking=True)
+        own = method.features(images, share.texts, share.regions and share.regions.to(device))
         surrogate = torch.stack([(own[name] * gradients[name][share.places[name]]).sum() for name in own]).sum()
-        return {"loss": surrogate + method.compare(constants, rows, labels)["loss"] if last else surrogate}
+        return {"loss": surrogate + method.compare(fixed, rows, labels, regions)["loss"] if last else surrogate}
 
     for share, state in zip(shares, states, strict=True):
         last = share is shares[-1]
@@ -92,30 +100,39 @@ def shares_of(batches: Sequence[Batch]) -> tuple[list[Share], Int64[Tensor, " b"
         ([['a'], ['b', 'c']], tensor([0, 1, 1, 2]))
     """
     texts, rows = distinct([caption for batch in batches for caption in batch.captions])
-    shares, first = [], 0
+    shares, first, first_region = [], 0, 0
     for part, batch in enumerate(batches):
         images = slice(first, first + len(batch.images))
         own = slice(len(texts) * part // len(batches), len(texts) * (part + 1) // len(batches))
-        shares.append(Share(batch.images, texts[own], {"images": images, "texts": own}))
-        first = images.stop
+        inside = slice(first_region, first_region + (len(batch.regions.boxes) if batch.regions else 0))
+        places = {"images": images, "texts": own, "regions": inside}
+        shares.append(Share(batch.images, texts[own], places, batch.regions))
+        first, first_region = images.stop, inside.stop
     return shares, rows
 
 
 def _without_graph(
     wrapped: nn.Module, method: PairMethod, shares: Sequence[Share], step: int, device: torch.device
-) -> tuple[dict[str, Tensor], list[list[Tensor]]]:
-    """Return all features, and the state of the random generators before each share was encoded."""
+) -> tuple[dict[str, Tensor], dict[str, Tensor], list[list[Tensor]]]:
+    """Return all features, the constants, and the state of the random generators before each share was encoded."""
 
     def encode(share: Share) -> dict[str, Tensor]:
         images = share.images.to(device, non_blocking=True)
-        return method.features(images, share.texts) | method.teacher_features(images, share.texts, step)
+        moving = method.features(images, share.texts, share.regions and share.regions.to(device))
+        names.update(moving)
+        return moving | method.constants(images, share.texts, step)
 
-    states, found = [], []
+    states, found, names = [], [], dict[str, Tensor]()
     with torch.no_grad(), _unmoved(method.buffers()):
         for share in shares:
             states.append(_random_state(device))
             found.append(wrapped(lambda share=share: encode(share), step))
-        return {name: torch.cat([part[name] for part in found]) for name in found[0]}, states
+        whole = {name: torch.cat([part[name] for part in found]) for name in found[0]}
+    return (
+        {name: value for name, value in whole.items() if name in names},
+        {name: value for name, value in whole.items() if name not in names},
+        states,
+    )
 
 
 @contextlib.contextmanager

@@ -42,6 +42,7 @@ class Method(nn.Module, ABC):
         model: the classifier that is fine-tuned, text tower included.
         needs_captions: whether a batch must carry texts.
         needs_labels: whether a batch must carry class labels.
+        balances_groups: whether images are drawn so that every group of class and spurious feature is seen as often.
         frozen_encoder: whether the image tower never changes; the loop then feeds cached features.
         beside_adapters: parts of the encoder that are trained as they are where low-rank adapters stand in for the
             rest, names of `vlm_models.interface.PARAMETER_GROUPS`.
@@ -54,6 +55,7 @@ class Method(nn.Module, ABC):
 
     needs_captions = False
     needs_labels = True
+    balances_groups = False
     frozen_encoder = False
     beside_adapters: tuple[str, ...] = ("logit",)
 

@@ -9,6 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from vlm_data.loading import Batch
+from vlm_data.region_batches import BatchRegions
 from vlm_finetune.ema import EmaTeacher
 from vlm_finetune.losses import PairLogits, pair_logits
 from vlm_finetune.method import Method
@@ -41,6 +42,11 @@ class PairMethod(Method):
         self._teacher_texts = RememberedTexts(self.encode)
         self.release_towers()
 
+    @property
+    def scale(self) -> Tensor | float:
+        """What multiplies the cosines of the student: the learned logit scale."""
+        return self.model.encoder.logit_scale
+
     @abstractmethod
     def objective(
         self, student: PairLogits, teacher: PairLogits | None, labels: Int64[Tensor, " b"]
@@ -58,15 +64,16 @@ class PairMethod(Method):
         if not isinstance(batch, Batch):
             return batch()
         texts, rows = distinct(batch.captions)
-        features = self.features(batch.images, texts) | self.teacher_features(batch.images, texts, step)
-        return self.compare(features, rows.to(batch.images.device), batch.labels)
+        features = self.features(batch.images, texts, batch.regions) | self.constants(batch.images, texts, step)
+        return self.compare(features, rows.to(batch.images.device), batch.labels, batch.regions)
 
-    def features(self, images: Tensor, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Return unit-norm features, `images` (b, d) and `texts` (t, d), with gradient.
+    def features(self, images: Tensor, texts: Sequence[str], regions: BatchRegions | None = None) -> dict[str, Tensor]:
+        """Return unit-norm features with gradient: `images` (b, d) and `texts` (t, d), or what the method compares.
 
         Args:
             images: (b, ...) as the encoder takes them.
             texts: t distinct captions; there may be none.
+            regions: of the images, for methods that look at them.
         """
         encoder = self.model.encoder
         found = self.encode.images(encoder, images)
@@ -74,6 +81,10 @@ class PairMethod(Method):
             "images": found,
             "texts": self.encode.texts(encoder, texts, images.device) if texts else found.new_empty(0, found.shape[1]),
         }
+
+    def constants(self, images: Tensor, texts: Sequence[str], step: int) -> dict[str, Tensor]:
+        """Return further features, those that carry no gradient: by default the teacher's."""
+        return self.teacher_features(images, texts, step)
 
     def teacher_features(self, images: Tensor, texts: Sequence[str], step: int) -> dict[str, Tensor]:
         """Return the teacher's `teacher_images` and `teacher_texts`; nothing without one, and at the first step.
@@ -91,16 +102,21 @@ class PairMethod(Method):
             }
 
     def compare(
-        self, features: Mapping[str, Tensor], rows: Int64[Tensor, " b"], labels: Int64[Tensor, " b"]
+        self,
+        features: Mapping[str, Tensor],
+        rows: Int64[Tensor, " b"],
+        labels: Int64[Tensor, " b"],
+        regions: BatchRegions | None = None,
     ) -> dict[str, Tensor]:
         """Return the objective as a function of features; under several processes a collective call.
 
         Args:
-            features: what `features` and `teacher_features` return together.
+            features: what `features` and `constants` return together.
             rows: (b,) which text belongs to each image.
             labels: (b,) class of every image.
+            regions: of the images, for methods that look at them.
         """
-        student = pair_logits(features["images"], features["texts"][rows], self.model.encoder.logit_scale)
+        student = pair_logits(features["images"], features["texts"][rows], self.scale)
         teacher = None
         if self.teacher is not None and "teacher_images" in features:
             with torch.no_grad():

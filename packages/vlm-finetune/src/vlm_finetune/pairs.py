@@ -26,13 +26,13 @@ class PairEncoder:
 
     def images(self, encoder: DualEncoder, images: Tensor) -> Float[Tensor, "b d"]:
         """Return the unit-norm features of images in float32 at least."""
-        return _unit(encoder.encode_image(images))
+        return unit(encoder.encode_image(images))
 
     def texts(self, encoder: DualEncoder, captions: Sequence[str], device: torch.device | str) -> Float[Tensor, "n d"]:
         """Return the unit-norm features of captions in float32 at least, one row per caption."""
         texts, rows = distinct(captions)
         tokens = encoder.needed_tokens(self.tokens(encoder, texts))
-        features = _unit(encoder.encode_text(tokens.to(device)))
+        features = unit(encoder.encode_text(tokens.to(device)))
         return features if len(texts) == len(captions) else features[rows.to(device)]
 
     def tokens(self, encoder: DualEncoder, texts: Sequence[str]) -> Int64[Tensor, "n length"]:
@@ -77,7 +77,13 @@ class RememberedTexts:
         self._features = None
 
 
-def _unit(features: Tensor) -> Tensor:
+def unit(features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Return the rows at length one, in float32 at least.
+
+    Example:
+        >>> unit(torch.tensor([[3.0, 4.0]]))
+        tensor([[0.6000, 0.8000]])
+    """
     (wide,) = widen(features)
     return functional.normalize(wide, dim=-1)
 

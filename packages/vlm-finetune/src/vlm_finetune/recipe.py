@@ -14,7 +14,8 @@ from vlm_finetune.errors import RecipeError
 from vlm_finetune.schedule import SCHEDULES
 from vlm_finetune.settings import build_table, one_of, within
 
-METHODS = Registry("vlm_finetune.methods", "method", aliases={"flcp": "flyp", "ft": "full", "lp": "linear-probe"})
+_ALIASES = {"flcp": "flyp", "ft": "full", "lp": "linear-probe", "standard": "contrastive-frozen-text"}
+METHODS = Registry("vlm_finetune.methods", "method", aliases=_ALIASES)
 PRECISIONS = ("fp32", "bf16", "fp16")
 NEGATIVES = ("batch", "micro-batch")
 ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
@@ -64,6 +65,7 @@ class DataSettings:
         seed: of everything the benchmark draws (shift sets, splits), apart from the seed of training.
         augmentation: `none`, or `crop` (random resized crop, scale 0.9 to 1).
         skip_unreadable: leave out files that cannot be decoded and count them.
+        regions: table of regions of the training images that tells which of them are spurious; empty = none.
     """
 
     name: str = "digits"
@@ -74,6 +76,7 @@ class DataSettings:
     seed: int = within(0, 0)
     augmentation: str = one_of("none", ("none", "crop"))
     skip_unreadable: bool = False
+    regions: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ LABEL_TERMS = ("distinct", "per-sample")
 
 
 @dataclasses.dataclass(frozen=True)
-class BatchRegions:
+class ScoredRegions:
     """Regions of a batch and what is known about them.
 
     Attributes:
@@ -69,7 +69,7 @@ class RegionTerms:
         return total if reduction == "sum" else total / self.anchors.sum().clamp(min=1)
 
 
-def region_terms(regions: BatchRegions, label_terms: str = "distinct") -> RegionTerms:
+def region_terms(regions: ScoredRegions, label_terms: str = "distinct") -> RegionTerms:
     """Return both terms of every image of a batch (Varma et al. 2024, section 4.1 and appendix C).
 
     With s the scores, m(i, c) the best score of image i for class c over its regions that are not spurious, S all
@@ -92,7 +92,7 @@ def region_terms(regions: BatchRegions, label_terms: str = "distinct") -> Region
     Example:
         >>> scores = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.0, 0.0]])
         >>> image_of, spurious = torch.tensor([0, 1, 1]), torch.tensor([False, False, True])
-        >>> found = region_terms(BatchRegions(scores, image_of, spurious, torch.tensor([0, 1])))
+        >>> found = region_terms(ScoredRegions(scores, image_of, spurious, torch.tensor([0, 1])))
         >>> found.to_label, found.to_region
         (tensor([0.4076, 0.4076]), tensor([0.4076, 0.2395]))
     """
@@ -126,14 +126,14 @@ def region_terms(regions: BatchRegions, label_terms: str = "distinct") -> Region
     )
 
 
-def batch_regions(
+def score_regions(
     region_features: Float[Tensor, "k d"],
     class_features: Float[Tensor, "c d"],
     labels: Int64[Tensor, " b"],
     image_of: Int64[Tensor, " k"],
     spurious: Bool[Tensor, " k"],
     temperature: float,
-) -> BatchRegions:
+) -> ScoredRegions:
     """Return the regions of the batch of all processes with their scores, in float32 at least.
 
     Under several processes this is a collective call; each holds equally many images, but any number of regions.
@@ -153,7 +153,7 @@ def batch_regions(
     scores = scaled_cosines(region_features, class_features, 1 / temperature)
     own = torch.stack((image_of + first_row(len(labels)), spurious.to(image_of.dtype)), dim=1)
     everyone = gather_ragged(own)
-    return BatchRegions(gather_ragged(scores), everyone[:, 0], everyone[:, 1].bool(), gather_rows(labels))
+    return ScoredRegions(gather_ragged(scores), everyone[:, 0], everyone[:, 1].bool(), gather_rows(labels))
 
 
 def region_aware(
@@ -208,7 +208,7 @@ def region_aware(
     of_pairs = contrastive_weight * contrastive(image_features, text_features, 1 / temperature)
     if contrastive_weight == 1:
         return of_pairs
-    regions = batch_regions(region_features, class_features, labels, image_of, spurious, temperature)
+    regions = score_regions(region_features, class_features, labels, image_of, spurious, temperature)
     return of_pairs + (1 - contrastive_weight) * region_terms(regions, label_terms).total(reduction)
 
 

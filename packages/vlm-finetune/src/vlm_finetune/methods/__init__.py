@@ -1,4 +1,5 @@
 """One file per method: its `Config`, and `build(model, config, total_steps)` or `phases(config, training)`.
 
-`MOVES_TOWERS = False` tells that it leaves the encoder as it is.
+`MOVES_TOWERS = False` tells that it leaves the encoder as it is, `NEEDS_REGIONS = True` that it has to know which
+regions of the training images are spurious.
 """
