@@ -5,25 +5,9 @@ from jaxtyping import Float, Int64
 
 from vlm_explain.discovery.clustering.assignment import Clustering
 from vlm_explain.discovery.clustering.points import Points
-from vlm_explain.discovery.clustering.seeding import greedy_start
 
 _ROWS = 4096
 """Rows of similarities held at a time."""
-_START_ROWS = 10_000
-
-
-def first_centres(points: Points, count: int, *, seed: int) -> Float[np.ndarray, "count d"]:
-    """Return the centres to start from: greedy k-medoids++ among at most 10,000 random points.
-
-    Example:
-        >>> first_centres(Points(np.repeat(np.eye(2), 20, axis=0)), 2, seed=0).sum(axis=0)
-        array([1., 1.])
-    """
-    rows = np.arange(len(points))
-    if len(points) > _START_ROWS:
-        rows = np.sort(np.random.default_rng(seed).permutation(len(points))[:_START_ROWS])
-    sample = points.select(rows)
-    return sample.embeddings[greedy_start(sample.distances_from, len(rows), count, seed=seed)]
 
 
 def nearest_centres(
