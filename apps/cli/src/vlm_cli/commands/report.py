@@ -10,13 +10,19 @@ from vlm_cli.console import Console
 
 EPILOG = options.examples(
     "vlm report runs/digits-tiny-full-seed0",
+    "vlm report runs/mitigated --against runs/digits-tiny-full-seed0",
 )
 
 
 @click.command(cls=rich_click.RichCommand, epilog=EPILOG)
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    help="Run before mitigation [default: that whose discovery RUN was fine-tuned with].",
+)
 @options.output_options
-def command(runs: tuple[Path, ...], as_json: bool, verbose: bool, debug: bool) -> None:
+def command(runs: tuple[Path, ...], against: Path | None, as_json: bool, verbose: bool, debug: bool) -> None:
     """Write the HTML report of a run again from its files.
 
     Needs no model and no data: tables of predictions, log and recipe are enough, so it works years later, too.
@@ -30,6 +36,6 @@ def command(runs: tuple[Path, ...], as_json: bool, verbose: bool, debug: bool) -
     reports = []
     for folder in folders:
         console.say(f"reading {folder}")
-        reports.append(str(write_report(folder)))
+        reports.append(str(write_report(folder, against=against)))
     console.document({"reports": reports})
     console.text("\n".join(reports))

@@ -9,10 +9,12 @@ from vlm_eval.report.features import COLUMNS, features_as_text, features_note
 from vlm_eval.report.findings import Findings
 from vlm_eval.report.model_tables import choices_as_text, differences_as_text, rescaled_as_text
 from vlm_eval.report.rationality import gallery_source, rationality_as_text
+from vlm_eval.report.spurious import spurious_as_text
 from vlm_eval.report.tables import TextTable, alphas_as_text, calibration_as_text, scores_as_text
 from vlm_eval.report.wording import collapse_warning, headline, verdict
 from vlm_eval.run_files import RECIPE
 from vlm_eval.score_table import ID
+from vlm_eval.spurious.discovery_file import SPURIOUS
 
 _CLASS_NAMES_SHOWN = 30
 
@@ -41,6 +43,7 @@ def report_content(findings: Findings) -> dict[str, Any]:
         "worst": findings.worst_shift.label if findings.worst_shift else "",
         "rationality": rationality_as_text(findings.rationality) if findings.rationality else None,
         "gallery": gallery_source(findings.files.path),
+        "spurious": spurious_as_text(findings.files.path / SPURIOUS, findings.discovery, findings.mitigation),
         "feature_heads": list(COLUMNS),
         "features": features_as_text(findings.spectra),
         "features_note": features_note(findings.spectra),
@@ -52,6 +55,7 @@ def report_content(findings: Findings) -> dict[str, Any]:
         "recipe": (files.path / RECIPE).read_text(encoding="utf-8"),
         "facts": _facts(findings),
         "run_name": shlex.quote(str(files.path)),
+        "against": shlex.quote(str(findings.before)) if findings.mitigation else "",
     }
 
 

@@ -18,6 +18,7 @@ from vlm_eval.plots.training import draw_learning_rate, draw_loss, draw_progress
 from vlm_eval.report.diagnostics import expected_error
 from vlm_eval.report.findings import Findings
 from vlm_eval.report.rationality_figures import rationality_panels
+from vlm_eval.report.spurious_figures import spurious_panels
 from vlm_eval.report.wording import percent
 from vlm_eval.score_table import ID, MEAN
 
@@ -30,6 +31,7 @@ def panels(findings: Findings) -> dict[str, list[Panel]]:
         "alpha-curve": _alpha_curve(findings),
         "reliability": _reliability(findings),
         "rationality": _rationality(findings),
+        "spurious": spurious_panels(findings.discovery, findings.mitigation),
         "training": _training(findings),
         "features": _features(findings),
     }

@@ -3,8 +3,10 @@
 import dataclasses
 from collections.abc import Container, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from vlm_data.errors import CallError
 from vlm_data.tables import Rationales
 from vlm_eval.alpha_choice import AlphaChoices, alpha_choices, choose_alpha
 from vlm_eval.comparing.changes import GroupBootstrap, group_bootstrap
@@ -19,6 +21,8 @@ from vlm_eval.rows import Row
 from vlm_eval.run_files import RunFiles, column_key
 from vlm_eval.score_table import ID, Column, ScoreTable, score_table
 from vlm_eval.scores import Scoring, score_tables
+from vlm_eval.spurious.discovery_file import SPURIOUS, DiscoveryFile, read_discovery
+from vlm_eval.spurious.mitigation import Mitigation, compare_mitigation, run_before
 from vlm_eval.summary import FINE_TUNED, INTERPOLATED, ZERO_SHOT, summary_table
 from vlm_eval.training_curve import TrainingCurve, training_curve
 
@@ -30,10 +34,12 @@ class Findings:
     Attributes:
         files: of the run directory.
         known_rows: scores of the run if the caller has them already.
+        against: the run before mitigation; None takes the one whose discovery this one was fine-tuned with, if any.
     """
 
     files: RunFiles
     known_rows: Sequence[Row] | None = None
+    against: Path | None = None
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -57,6 +63,32 @@ class Findings:
         ends = {ZERO_SHOT: 0.0, FINE_TUNED: 1.0}
         between = {} if self.alpha in ends.values() else {INTERPOLATED: self.alpha}
         return rationality_of_run(self.rationales, ends | between)
+
+    @cached_property
+    def discovery(self) -> DiscoveryFile | None:
+        """The clusters that were discovered; None if nobody has looked."""
+        return read_discovery(self.files.path / SPURIOUS)
+
+    @cached_property
+    def before(self) -> Path | None:
+        """The run this one is told to improve."""
+        return self.against or run_before(self.files)
+
+    @cached_property
+    def mitigation(self) -> Mitigation | None:
+        """This run beside the one before; None without one.
+
+        Raises:
+            CallError: if the run before was asked for and does not compare.
+        """
+        if self.before is None:
+            return None
+        try:
+            return compare_mitigation(self.before, self.files)
+        except CallError:
+            if self.against:
+                raise
+            return None  # nobody asked: a run on other images than the one before it has a report all the same
 
     @cached_property
     def unlabelled(self) -> list[str]:

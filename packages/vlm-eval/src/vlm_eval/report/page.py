@@ -17,7 +17,12 @@ from vlm_eval.run_files import read_run
 REPORT, FIGURES = "report.html", "figures"
 
 
-def write_report(run_dir: str | os.PathLike[str], rows: Sequence[Row] | None = None) -> Path:
+def write_report(
+    run_dir: str | os.PathLike[str],
+    rows: Sequence[Row] | None = None,
+    *,
+    against: str | os.PathLike[str] | None = None,
+) -> Path:
     """Write `report.html` into a run directory.
 
     What is not there is left out: a run without log has no training section, one without shifts no alpha path, an
@@ -27,15 +32,16 @@ def write_report(run_dir: str | os.PathLike[str], rows: Sequence[Row] | None = N
     Args:
         run_dir: of `vlm finetune`.
         rows: scores of this run, all alphas and splits, if the caller has them; else they are computed from the tables.
+        against: the run before mitigation; None takes the one whose discovery this run was fine-tuned with, if any.
 
     Returns:
         Path of the page.
 
     Raises:
-        CallError: if it is no run directory.
+        CallError: if it is no run directory, or the other run does not compare with it.
         VlmError: if a file in it is damaged or the page cannot be written.
     """
-    findings = Findings(read_run(run_dir), rows)
+    findings = Findings(read_run(run_dir), rows, None if against is None else Path(against))
     environment = Environment(
         loader=PackageLoader("vlm_eval.report"),
         autoescape=True,

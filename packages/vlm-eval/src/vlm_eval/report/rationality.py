@@ -1,15 +1,14 @@
 """What a report says about the reasons of answers: sentences, tables, and where the pictures of a run are."""
 
-import base64
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vlm_data.errors import VlmDataError
 from vlm_eval.metrics.rationality import Share
 from vlm_eval.rationality.comparison import Matched, RationaleTest
 from vlm_eval.rationality.of_models import RationalityOfModels
 from vlm_eval.rationality.scores import RationaleScores
+from vlm_eval.report.pictures import png_source
 from vlm_eval.report.tables import NOT_SCORED, Head, TextCell, TextLine, TextTable
 from vlm_eval.report.wording import change_sentence, interval, percent, points
 from vlm_eval.run_files import RATIONALES
@@ -30,7 +29,6 @@ _MEASURES = {
     "deletion": "deletion",
 }
 _SUBJECTS = {FINE_TUNED: "Fine-tuning", INTERPOLATED: "Interpolation, against zero-shot,"}
-_FIRST_LETTERS = b"\x89PNG"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,16 +101,7 @@ def gallery_source(run: Path) -> str:
     Raises:
         VlmDataError: if the file is no PNG.
     """
-    path = run / RATIONALES / GALLERY
-    if not path.is_file():
-        return ""
-    data = path.read_bytes()
-    if not data.startswith(_FIRST_LETTERS):
-        raise VlmDataError(
-            f"{path} is no PNG; expected the picture that `vlm rationale` draws. Remove it to get a report without it, "
-            "or give that command again."
-        )
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    return png_source(run / RATIONALES / GALLERY, "vlm rationale")
 
 
 def _label(found: RationalityOfModels, column: str) -> str:

@@ -52,6 +52,9 @@ class FoundCluster:
         complement: id of the cluster whose absence this one is.
         ranked: rows of the table of regions, nearest to the medoid first.
         gaps: by class.
+        is_absence: whether the feature is that this cluster is absent.
+        same: ids of further clusters in the same images.
+        failed: what a cluster that did not pass fell short of.
     """
 
     id: int
@@ -66,6 +69,9 @@ class FoundCluster:
     complement: int | None
     ranked: tuple[int, ...]
     gaps: tuple[ClassGap, ...]
+    is_absence: bool = False
+    same: tuple[int, ...] = ()
+    failed: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +157,9 @@ def _cluster(told: Mapping[str, Any]) -> FoundCluster:
         complement=None if told.get("complement") is None else int(told["complement"]),
         ranked=tuple(int(row) for row in told.get("ranked") or ()),
         gaps=tuple(_gap(one) for one in told["gaps"]),
+        is_absence=bool(told.get("is_absence")),
+        same=tuple(int(one) for one in told.get("same") or ()),
+        failed=tuple(map(str, told.get("failed") or ())),
     )
 
 

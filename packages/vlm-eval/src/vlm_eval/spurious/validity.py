@@ -111,8 +111,8 @@ def judge_setting(
         raise CallError("there is no run to judge; expected one for every seed.")
     if len({run.path.resolve() for run in folders}) < len(folders):
         raise CallError("a run is named twice; expected every seed once.")
-    tables = [_table(run, split, alpha) for run in folders]
-    names = [_class_names(run, table) for run, table in zip(folders, tables, strict=True)]
+    tables = [id_table(run, split, alpha) for run in folders]
+    names = [class_names_of(run, table) for run, table in zip(folders, tables, strict=True)]
     data = {table.meta.get("data", "") for table in tables}
     if len(set(names)) > 1 or len(data) > 1:
         raise CallError(
@@ -150,7 +150,12 @@ def judge_tables(
     return Validity(spurious_class, tuple(class_names), presence, *facts, tuple(seeds), tuple(thresholds))
 
 
-def _table(run: RunFiles, split: str, alpha: float) -> Predictions:
+def id_table(run: RunFiles, split: str = "test", alpha: float = 1.0) -> Predictions:
+    """Return what a run answered on its in-distribution data.
+
+    Raises:
+        CallError: if it has no such table.
+    """
     found = next((table for table in run.tables(alpha, split) if table.meta.get("role", ID) == ID), None)
     if found is None:
         raise CallError(
@@ -160,7 +165,12 @@ def _table(run: RunFiles, split: str, alpha: float) -> Predictions:
     return found
 
 
-def _class_names(run: RunFiles, table: Predictions) -> tuple[str, ...]:
+def class_names_of(run: RunFiles, table: Predictions) -> tuple[str, ...]:
+    """Return the class names of a run, one for every column of its table.
+
+    Raises:
+        CallError: if there are fewer or more.
+    """
     names = tuple(run.manifest.get("class_names", ()))
     if len(names) != table.logits.shape[1]:
         raise CallError(

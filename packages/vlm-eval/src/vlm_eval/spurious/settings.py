@@ -1,0 +1,118 @@
+"""Runs on controlled settings: which have learnt what was planted, and whether discovery found it."""
+
+import dataclasses
+import itertools
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from vlm_data.controlled import Setting, setting_of
+from vlm_data.errors import CallError
+from vlm_data.files import write_text
+from vlm_data.tables import Regions
+from vlm_eval.run_files import RunFiles, read_run
+from vlm_eval.spurious.discovery_file import SPURIOUS, VALIDITY, read_discovery
+from vlm_eval.spurious.retrieval import Retrieval, judge_discovery
+from vlm_eval.spurious.validity import Validity, class_names_of, id_table, judge_tables
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class JudgedSetting:
+    """The seeds of one setting, fine-tuned alike.
+
+    Attributes:
+        settings: of the runs, in their order; they differ in their seed at most.
+        method: of all runs.
+        model: that all runs started from.
+        validity: have they learnt what was planted.
+        retrievals: was it found; None for a run that was not searched.
+    """
+
+    settings: tuple[Setting, ...]
+    method: str
+    model: str
+    validity: Validity
+    retrievals: tuple[Retrieval | None, ...]
+
+    @property
+    def name(self) -> str:
+        """Which setting: what it is made of, the class, and how strongly the feature is tied to it."""
+        one = self.settings[0]
+        return f"{one.source}, {one.feature} with {one.spurious_class}, V {one.v:g}"
+
+    def document(self) -> dict[str, Any]:
+        """Return all of it as plain values; fractions."""
+        one = self.settings[0]
+        told = {name: getattr(one, name) for name in ("source", "feature", "v")}
+        told |= {"achieved": [setting.achieved for setting in self.settings]}
+        found = [None if retrieval is None else retrieval.document() for retrieval in self.retrievals]
+        return {**told, "method": self.method, "model": self.model, **self.validity.document(), "retrievals": found}
+
+
+def judge_runs(runs: Iterable[str | os.PathLike[str]]) -> list[JudgedSetting]:
+    """Sort runs by setting, method and model, and judge the seeds of each together.
+
+    Args:
+        runs: directories of runs on controlled settings.
+
+    Raises:
+        CallError: if there is none, one is named twice, or its data is no controlled setting.
+        VlmError: if a file is damaged.
+    """
+    folders = [read_run(run) for run in runs]
+    if not folders:
+        raise CallError("there is no run to judge; expected one at least.")
+    if len({run.path.resolve() for run in folders}) < len(folders):
+        raise CallError("a run is named twice; expected every run once.")
+    found = [(run, _setting_of_run(run)) for run in folders]
+    groups = itertools.groupby(sorted(found, key=_order), key=_kind)
+    return [_judge(list(members)) for _, members in groups]
+
+
+def write_validity(judged: Iterable[JudgedSetting]) -> list[Path]:
+    """Write what was found into `spurious/validity.json` of every run, where its report looks for it."""
+    written = []
+    for setting in judged:
+        told = setting.document()
+        del told["retrievals"]
+        for seed, retrieval in zip(setting.validity.seeds, setting.retrievals, strict=True):
+            path = Path(seed.run) / SPURIOUS / VALIDITY
+            own = {"retrieval": None if retrieval is None else retrieval.document()}
+            write_text(path, json.dumps(told | own, indent=2, allow_nan=False) + "\n")
+            written.append(path)
+    return written
+
+
+def _judge(members: list[tuple[RunFiles, Setting]]) -> JudgedSetting:
+    tables = [(str(run.path), id_table(run)) for run, _ in members]
+    (first, setting) = members[0]
+    names = class_names_of(first, tables[0][1])
+    validity = judge_tables(tables, names, setting.spurious_class)
+    settings = tuple(setting for _, setting in members)
+    model, method = _kind(members[0])[-2:]
+    return JudgedSetting(settings, str(method), str(model), validity, tuple(_retrieval(*one) for one in members))
+
+
+def _retrieval(run: RunFiles, setting: Setting) -> Retrieval | None:
+    folder = run.path / SPURIOUS
+    if read_discovery(folder) is None:
+        return None
+    return judge_discovery(folder, Regions.load(setting.regions), spurious_class=setting.spurious_class)
+
+
+def _setting_of_run(run: RunFiles) -> Setting:
+    data = run.recipe.get("data", {})
+    return setting_of(str(data.get("name", "")), data.get("root") or None)
+
+
+def _kind(one: tuple[RunFiles, Setting]) -> tuple[object, ...]:
+    """Return what the seeds of a setting have in common: setting, model, method."""
+    run, setting = one
+    facts = setting.source, setting.feature, setting.class_names, setting.spurious_class, setting.v
+    return *facts, run.recipe.get("model", {}).get("spec", ""), run.recipe.get("method", {}).get("name", "")
+
+
+def _order(one: tuple[RunFiles, Setting]) -> tuple[object, ...]:
+    return *_kind(one), one[1].seed, str(one[0].path)
