@@ -1,0 +1,153 @@
+"""From regions and answers to ranked spurious features: stage 1 of RaVL, with a test and a floor."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Float64, Int64
+
+from vlm_data.errors import CallError, listing
+from vlm_data.tables import Predictions, Regions
+from vlm_explain.discovery.clustering import Clustering, candidate_counts, cluster
+from vlm_explain.discovery.discovery import Discovery
+from vlm_explain.discovery.judgement import Judgement, judge_clusters
+from vlm_explain.discovery.options import DiscoveryOptions
+from vlm_explain.discovery.reasons import reason_for_nothing
+from vlm_explain.discovery.statistics import Answers, ClusterStatistics, cluster_statistics
+from vlm_explain.discovery.telling import findings
+from vlm_models.classifier import unnamed_classes
+
+
+def discover(
+    regions: Regions,
+    predictions: Predictions,
+    options: DiscoveryOptions = DiscoveryOptions(),  # noqa: B008  (frozen)
+    *,
+    class_names: Sequence[str] = (),
+) -> Discovery:
+    """Find clusters of regions that one class wins by and another loses by: spurious features.
+
+    Regions are clustered by their embeddings; each cluster is judged by how the accuracy of each class differs between
+    images with and without it (Varma et al., RaVL, NeurIPS 2024, section 3). Whatever passes the strategy must further
+    not be tied to the class itself in these images, reach the least gap both ways and be significant, so that nothing
+    is found where nothing is. Images without a label are left out with their regions; images without regions count as
+    images without any cluster.
+
+    Args:
+        regions: with embeddings and logits; in any order, every one in an image of the predictions.
+        predictions: of the same model on images in which the tie does not hold, with labels.
+        options: thresholds, strategy, clustering.
+        class_names: of the columns of logits; numbers where they are not given.
+
+    Raises:
+        CallError: if regions lack embeddings or logits, lie in images without predictions, or have other classes.
+    """
+    names = tuple(class_names) or unnamed_classes(predictions.logits.shape[1])
+    rows = _rows(regions, predictions, names)
+    labelled = predictions.labelled
+    order = np.argsort(rows, kind="stable")
+    order = order[labelled[rows[order]]]
+    if not len(order):
+        raise CallError(
+            f"none of {len(regions)} regions lies in an image with a label ({labelled.sum()} of {len(predictions)} "
+            "images have one). Expected regions of labelled images: gaps are differences of accuracy."
+        )
+    kept = regions.select(order)
+    image_of = (np.cumsum(labelled) - 1)[rows[order]]
+    made, told, notes = _clustering(kept, len(names), options)
+    logits = predictions.logits[labelled]
+    answers = Answers(predictions.labels[labelled], logits.argmax(axis=1), _softmax(logits))
+    assert kept.logits is not None  # checked with the rows
+    statistics = cluster_statistics(answers, image_of, made.labels, _softmax(kept.logits))
+    medoids = made.medoids[statistics.ids]
+    judgement = judge_clusters(statistics, options)
+    notes += _notes(statistics, int((~labelled).sum()))
+    return _told(kept, statistics, judgement, medoids, names, options, notes, told)
+
+
+def _told(
+    kept: Regions,
+    statistics: ClusterStatistics,
+    judgement: Judgement,
+    medoids: Int64[np.ndarray, " C"],
+    names: tuple[str, ...],
+    options: DiscoveryOptions,
+    notes: tuple[str, ...],
+    clustering: dict[str, object],
+) -> Discovery:
+    assert kept.embeddings is not None
+    clusters = findings(statistics, judgement, medoids, kept.embeddings, names, options)
+    top = statistics.ids[judgement.order[0]] if len(judgement.order) else None
+    ids = statistics.ids[statistics.position]
+    marked = kept.replace(clusters=ids, spurious=ids == top if top is not None else np.zeros(len(ids), dtype=bool))
+    return Discovery(
+        clusters,
+        "" if top is not None else reason_for_nothing(statistics, judgement, options),
+        notes,
+        names,
+        len(statistics.answers.labels),
+        marked.replace(embeddings=None, logits=None),
+        marked.select(medoids),
+        options,
+        clustering,
+    )
+
+
+def _rows(regions: Regions, predictions: Predictions, names: tuple[str, ...]) -> Int64[np.ndarray, " k"]:
+    """Return the row of the image of each region, after checking that the two tables belong together."""
+    if regions.embeddings is None or regions.logits is None:
+        raise CallError(
+            "the regions have no embeddings or no logits; discovery clusters the former and reads answers from the "
+            "latter. Expected regions that a model has seen: vlm_models.region_tables.embed_regions."
+        )
+    sizes = {"predictions": predictions.logits.shape[1], "regions": regions.logits.shape[1], "names": len(names)}
+    if len(set(sizes.values())) > 1:
+        raise CallError(f"the numbers of classes differ: {sizes}. Expected regions and predictions of one model.")
+    rows = regions.rows_of(predictions.ids)
+    strange = [regions.image_ids[row] for row in np.flatnonzero(rows < 0)]
+    if strange:
+        raise CallError(
+            f"{len(strange)} of {len(rows)} regions lie in images without predictions: {listing(strange, 3)}. Expected "
+            "regions and predictions of the same data set and split; make one of them again, or leave these regions "
+            "out."
+        )
+    return rows
+
+
+def _clustering(
+    regions: Regions, classes: int, options: DiscoveryOptions
+) -> tuple[Clustering, dict[str, object], tuple[str, ...]]:
+    """Return the clustering, what there is to tell about it, and remarks."""
+    assert regions.embeddings is not None
+    unit = regions.embeddings / np.linalg.norm(regions.embeddings, axis=1, keepdims=True)
+    counts = options.candidates or candidate_counts(classes, most=options.most_candidates)
+    choice = cluster(unit, candidates=counts, method=options.method, silhouette=options.silhouette, seed=options.seed)
+    told: dict[str, object] = {"method": choice.method, "silhouette": choice.silhouette}
+    told |= {"candidates": list(choice.candidates), "silhouettes": list(choice.scores), "count": choice.count}
+    notes = []
+    if choice.at_edge:
+        notes.append(
+            f"{choice.count} clusters fit best, the {'least' if choice.count == choice.candidates[0] else 'most'} that "
+            "were tried: a better number may lie beyond."
+        )
+    if choice.score <= 0:
+        notes.append(f"the regions form no clear clusters: the best mean silhouette is {choice.score:.2f}.")
+    return choice.clustering, told, tuple(notes)
+
+
+def _notes(statistics: ClusterStatistics, left_out: int) -> tuple[str, ...]:
+    """Return remarks about images that the reader might not expect."""
+    n = len(statistics.answers.labels)
+    per_image = np.bincount(statistics.image_of, minlength=n)
+    notes = []
+    if left_out:
+        notes.append(f"{left_out} images have no label and were left out.")
+    if empty := int((per_image == 0).sum()):
+        notes.append(f"{empty} of {n} images have no region; they count as images without any cluster.")
+    if single := int((per_image == 1).sum()):
+        notes.append(f"{single} of {n} images have one region only; influence needs two and leaves them out.")
+    return tuple(notes)
+
+
+def _softmax(logits: Float[np.ndarray, "n c"]) -> Float64[np.ndarray, "n c"]:
+    weights = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
