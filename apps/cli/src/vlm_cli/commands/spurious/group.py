@@ -3,6 +3,8 @@
 import click
 import rich_click
 
+from vlm_cli.commands.spurious import build
+
 
 @click.group(cls=rich_click.RichGroup)
 def command() -> None:
@@ -11,3 +13,6 @@ def command() -> None:
     `build` makes data in which a feature goes with a class, `discover` finds such features in a model without being
     told, `validate` tells whether runs have learnt the one that was planted.
     """
+
+
+command.add_command(build.command, "build")
