@@ -85,11 +85,13 @@ def correlated_counts(
     deviating = sizes * ((low + high) / 2)
     own, others = deviating[spurious_class], deviating.sum() - deviating[spurious_class]
     choices = [
-        _table(sizes, spurious_class, _rounded(deviating, spurious_class, int(a), int(b)))
+        (_table(sizes, spurious_class, _rounded(deviating, spurious_class, int(a), int(b))), a, b)
         for a, b in product({np.floor(own), np.ceil(own)}, {np.floor(others), np.ceil(others)})
+        if 2 * a <= sizes[spurious_class]
     ]
-    possible = [table for table in choices if (table.sum(axis=0) > 0).all()]
-    return min(possible, key=lambda table: (abs(cramers_v(table) - v), table.tolist())).astype(np.int64)
+    possible = [choice for choice in choices if (choice[0].sum(axis=0) > 0).all()]
+    nearest = min(possible, key=lambda choice: (round(abs(cramers_v(choice[0]) - v), 12), *choice[1:]))
+    return nearest[0].astype(np.int64)
 
 
 def _table(

@@ -12,7 +12,7 @@ _Coordinates = Float64[np.ndarray, "h w"]
 
 
 def _triangle(x: _Coordinates, y: _Coordinates) -> Bool[np.ndarray, "h w"]:
-    return 2 * np.abs(x) <= 1 + y  # the tip is at the top
+    return 2 * np.abs(x) <= 1.125 + y  # a blunt tip at the top: a sharp one lies between two pixels
 
 
 def _cross(x: _Coordinates, y: _Coordinates) -> Bool[np.ndarray, "h w"]:
