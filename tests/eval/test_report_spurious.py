@@ -112,7 +112,7 @@ def test_a_discovery_tells_its_clusters_with_gaps_and_pictures(run):
     assert cells(section, "nine") == ["50", "50", "96.0", "40.0", "+56.0", "+0.56"]
     assert cells(section, "eight") == ["1", "0", "100.0", "–", "–", "–"]
     assert re.findall(r'src="([^"]{14})', section) == ["data:image/png"]
-    assert "1 clusters did not pass (stopped by: the test 1)" in text and section.count("<svg") == 1
+    assert "1 cluster did not pass; stopped by: the test (1)" in text and section.count("<svg") == 1
     assert "Before and after" not in text
 
 

@@ -153,14 +153,18 @@ def _cluster(found: DiscoveryFile, one: FoundCluster) -> ClusterText:
 def _gap_cells(gap: ClassGap) -> tuple[TextCell, ...]:
     sides = gap.accuracy_with, gap.accuracy_without
     difference = None if None in sides else (sides[0] or 0) - (sides[1] or 0)
-    ends = "" if gap.low is None or gap.high is None else f"{gap.low:+.2f} to {gap.high:+.2f}"
+    ends = "" if gap.low is None or gap.high is None else f"{_signed(gap.low)} to {_signed(gap.high)}"
     return (
         TextCell(str(gap.n_with)),
         TextCell(str(gap.n_without)),
         *[share_cell(side) for side in sides],
         TextCell(NOT_SCORED if difference is None else points(difference)),
-        TextCell(NOT_SCORED if gap.gap is None else f"{gap.gap:+.2f}", ends),
+        TextCell(NOT_SCORED if gap.gap is None else _signed(gap.gap), ends),
     )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
 
 
 def _others(found: DiscoveryFile) -> str:
@@ -171,8 +175,9 @@ def _others(found: DiscoveryFile) -> str:
     for one in failed:
         for name in one.failed[:1]:
             reasons[name] = reasons.get(name, 0) + 1
-    told = ", ".join(f"{_FAILED.get(name, name)} {number}" for name, number in reasons.items())
-    parts += [f"{len(failed)} clusters did not pass" + (f" (stopped by: {told})" if told else "")] if failed else []
+    told = ", ".join(f"{_FAILED.get(name, name)} ({number})" for name, number in reasons.items())
+    number = f"{len(failed)} cluster{'s' * (len(failed) > 1)}"
+    parts += [f"{number} did not pass" + (f"; stopped by: {told}" if told else "")] if failed else []
     return f"{'; '.join(parts)}." if parts else ""
 
 
