@@ -24,6 +24,11 @@ EPILOG = options.examples(
 @click.option("--model", help="Model spec: tiny, openclip:ARCH/TAG, run:DIR, file:DIR.  [default: tiny]")
 @options.data_options
 @click.option("--method", help="full, linear-probe, lp-ft, flyp, carot or another, see the docs.  [default: full]")
+@click.option(
+    "--regions",
+    help="Table of regions of the training images that tells which are spurious, for region-aware and its baselines: "
+    "train-regions.parquet of `vlm spurious discover`, regions.parquet of a built setting.",
+)
 @click.option("--recipe", help="Shipped recipe or TOML file.  [default: the one for model, data and method]")
 @click.option(
     "--set", "assignments", multiple=True, metavar="TABLE.KEY=VALUE", help="Change any setting of the recipe."
@@ -82,12 +87,14 @@ def command(
     from vlm_finetune.recipe_files import resolve
     from vlm_finetune.run import find_run
     from vlm_finetune.tracking import check_trackers
+    from vlm_finetune.training_regions import check_regions
 
     resolved = resolve(recipe, assignments, given)
     folder = out or default_out(resolved)
     if dry_run:
         check_precision(resolved.model.precision)
         check_trackers(resolved.tracking.trackers)
+        check_regions(resolved.method, resolved.data)
         if not overwrite:
             find_run(resolved, folder)
         show_plan(resolved, folder, console)
@@ -109,6 +116,7 @@ def _tables(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "root": None if values["data_root"] is None else str(values["data_root"]),
             "limit": values["limit"],
             "skip_unreadable": values["skip_unreadable"] or None,
+            "regions": values["regions"],
         },
         "training": {key: values[key] for key in ("epochs", "batch_size", "lr", "seed")},
         "evaluation": {"alpha": chosen, "choose_alpha": True if values["alpha"] == "auto" else None},
