@@ -65,12 +65,14 @@ class ProposerCall:
         source: what follows the colon of the spec, "" if nothing does.
         regions: the data set's own table of regions, if it has one.
         device: where a detector runs.
+        most: at most so many regions per image are kept; None = all.
         batch_size: images at a time.
         progress: told about batches.
     """
 
     source: str
     regions: Regions | None = None
+    most: int | None = None
     device: torch.device | str = "cpu"
     batch_size: int = 8
     progress: Progress = silent
@@ -109,7 +111,9 @@ def propose(
     if max_regions is not None and max_regions < 1:
         raise CallError(f"at most {max_regions} regions per image were asked for; expected one or more.")
     name, _, source = spec.partition(":")
-    found = REGISTRY.load(name).propose(dataset, ProposerCall(source, regions, device, batch_size, progress))
+    found = REGISTRY.load(name).propose(
+        dataset, ProposerCall(source, regions, max_regions, device, batch_size, progress)
+    )
     if not len(found):
         raise CallError(
             f"{spec} proposes no region in {len(dataset)} images of {dataset.name} ({dataset.split}); expected at "

@@ -14,6 +14,7 @@ from vlm_models.checkpoint import weights_hash
 from vlm_models.classifier import Classifier, require_head
 from vlm_models.inference import EVALUATION_BATCH
 from vlm_models.proposals import Proposals
+from vlm_models.proposers.boxes import regions_of
 from vlm_models.regions import region_features
 
 
@@ -34,7 +35,8 @@ def embed_regions(
     Args:
         model: on the device where it shall run.
         dataset: the images.
-        proposals: boxes, or a table of regions of these images, whose labels, contents and flags are kept.
+        proposals: boxes, or a table of regions, whose labels, contents and flags are kept; of a table, those regions
+            are taken that lie in images of the data set.
         pooling: see `vlm_models.region_pooling.features_with_regions`.
         cache: folder for raw features, see `vlm_models.regions.region_features`.
         batch_size: images at a time, of each process.
@@ -44,7 +46,7 @@ def embed_regions(
         A table in the order of the proposals; `meta` tells data, fingerprint, proposer, pooling, model and weights.
 
     Raises:
-        CallError: if regions belong to other images, none is left, or the pooling is unknown.
+        CallError: if no region lies in these images, none is left, or the pooling is unknown.
         CapabilityError: if the image tower cannot be pooled this way.
 
     Example:
@@ -88,15 +90,7 @@ def _regions_of(dataset: ImageDataset, proposals: Proposals | Regions) -> tuple[
         ids = dataset.ids
         names = tuple(ids[row] for row in proposals.rows)
         return Regions(names, proposals.boxes, meta={"proposer": proposals.spec}), proposals.rows
-    rows = proposals.rows_of(dataset.ids)
-    strange = np.flatnonzero(rows < 0)
-    if len(strange):
-        raise CallError(
-            f"{len(strange)} of {len(rows)} regions lie in images that {dataset.name} ({dataset.split}) does not have, "
-            f"the first in {proposals.image_ids[strange[0]]!r}; expected regions of these images. Name the regions of "
-            "this data set, or select those of its images first."
-        )
-    return proposals, rows
+    return regions_of(dataset, proposals)
 
 
 @torch.no_grad()
