@@ -7,7 +7,6 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 from PIL import Image
 
 from vlm_data.controlled.features import Feature
-from vlm_data.errors import CallError
 
 QUADRANTS = 4
 """In the order of tables of regions: top left, top right, bottom left, bottom right."""
@@ -69,22 +68,14 @@ def draw_canvases(
     """Draw which object and whether the feature is where, with replacement of objects, in random order.
 
     Args:
-        labels: class of each object that may be drawn.
+        labels: class of each object that may be drawn; there is one of every class.
         counts: for each class, canvases without and with the feature.
         rng: the only source of randomness.
-
-    Raises:
-        CallError: if a class has canvases, but no object.
     """
     classes, feature = (part.ravel() for part in np.indices(counts.shape))
     order = rng.permutation(int(counts.sum()))
     drawn, present = (np.repeat(part, counts.ravel())[order] for part in (classes, feature))
     sizes = np.bincount(labels, minlength=len(counts))
-    lacking = np.flatnonzero((counts.sum(axis=1) > 0) & (sizes[: len(counts)] == 0))
-    if len(lacking):
-        raise CallError(
-            f"class {lacking[0]} has no object to draw canvases from; expected one of every class at least."
-        )
     by_class = np.argsort(labels, kind="stable")
     start = np.cumsum(sizes) - sizes
     objects = by_class[start[drawn] + rng.integers(0, sizes[drawn])]

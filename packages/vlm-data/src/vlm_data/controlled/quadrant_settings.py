@@ -17,7 +17,7 @@ from vlm_data.controlled.grid import Draft, Grid, setting_generator, setting_nam
 from vlm_data.controlled.objects import Objects
 from vlm_data.controlled.setting import Samples, Setting
 from vlm_data.dataset import UNLABELLED
-from vlm_data.errors import CallError
+from vlm_data.errors import CallError, DataLayoutError, listing
 from vlm_data.progress import Progress, silent
 from vlm_data.tables.regions import Regions
 from vlm_data.text import fill
@@ -42,6 +42,7 @@ class QuadrantPool:
 
     Raises:
         CallError: for a canvas of odd or tiny side, or fewer images than two of each class.
+        DataLayoutError: if a split of the objects lacks a class.
     """
 
     objects: Objects
@@ -58,6 +59,13 @@ class QuadrantPool:
                 raise CallError(
                     f"{split} has {n} images; expected at least {least}, one with and one without the feature for "
                     f"each of {len(self.objects.class_names)} classes."
+                )
+            shown = set(self.objects.splits[split].labels.tolist())
+            lacking = [name for label, name in enumerate(self.objects.class_names) if label not in shown]
+            if lacking:
+                raise DataLayoutError(
+                    f"the {split} part of {self.objects.name} shows no {listing(lacking)}. Expected objects of every "
+                    "class in every split. Take the whole data set."
                 )
 
     @property

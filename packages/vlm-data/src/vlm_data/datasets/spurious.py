@@ -90,4 +90,5 @@ def _decoded(files: FileDataset, side: int, evidence: Boxes) -> ArrayDataset:
         images[row] = np.asarray(image)
         if evidence.knows(name):
             masks[row] = evidence.mask(name, image.size)
+    masks = masks if any(map(evidence.knows, files.ids)) else None
     return ArrayDataset(files.name, files.split, files.ids, files.labels, images, masks, files.captions, files.groups)

@@ -6,7 +6,7 @@ import numpy as np
 
 from vlm_data.asset import asset_lines
 from vlm_data.benchmark import DatasetInfo
-from vlm_data.controlled.objects import CAPTIONS, ObjectPictures, Objects
+from vlm_data.controlled.objects import CAPTIONS, DIGIT_TEMPLATES, ObjectPictures, Objects
 from vlm_data.digits.sources import SPLITS, handwritten_digits
 
 INFO = DatasetInfo(
@@ -14,8 +14,6 @@ INFO = DatasetInfo(
     spec="digits",
     licence="UCI Optical Recognition of Handwritten Digits, CC BY 4.0",
 )
-TEMPLATES = ("a photo of the number {c}", "the digit {c}", "an image of a {c}", "{c}")
-"""Prompts of the RaVL paper for MNIST."""
 _CANVAS = 32
 
 
@@ -24,4 +22,4 @@ def load(_root: Path | None) -> Objects:
     ink, labels = handwritten_digits()
     images = np.rint(255 * ink).astype(np.uint8)
     splits = {split: ObjectPictures(images[rows], labels[rows]) for split, rows in SPLITS.items()}
-    return Objects("digits", asset_lines("digits/class_names.txt"), TEMPLATES, CAPTIONS, splits, _CANVAS)
+    return Objects("digits", asset_lines("digits/class_names.txt"), DIGIT_TEMPLATES, CAPTIONS, splits, _CANVAS)
