@@ -1,9 +1,11 @@
 """What every clustering algorithm keeps, also those that are added later as one more file."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from vlm_explain.discovery.clustering import METHODS
+from vlm_explain.discovery.clustering import METHODS, cluster
 from vlm_explain.discovery.clustering.assignment import MethodInfo
 from vlm_explain.discovery.clustering.methods import clara, mini_batch, spherical_k_means, swap
 from vlm_explain.discovery.clustering.points import Points
@@ -80,6 +82,24 @@ def test_doubles_share_a_cluster(method):
     clustering = fitted(method, Points(embeddings), 6)
     assert (clustering.labels.reshape(6, 5) == clustering.labels[::5, None]).all()
     assert len(set(clustering.labels.tolist())) == 6 and clustering.inertia == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_points_that_differ_in_the_last_bits_only_leave_no_empty_cluster(method):
+    embeddings = np.zeros((20, 3), dtype=np.float32)
+    embeddings[:, 0], embeddings[:, 1] = 1, np.arange(20) * 1e-9
+    clustering = fitted(method, Points(embeddings), 4)
+    assert set(clustering.labels.tolist()) == set(range(len(clustering.medoids)))
+
+
+@pytest.mark.parametrize("method", [name for name in EVERY if not METHODS.load(name).INFO.needs_distances])
+def test_memory_does_not_grow_with_the_square_of_the_points(method):
+    embeddings = unit_rows(40_000)
+    tracemalloc.start()
+    choice = cluster(embeddings, candidates=(5, 8), method=method)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert choice.silhouette == "closed-form" and peak < 60e6  # all distances: 6400e6
 
 
 @pytest.mark.parametrize("method", EVERY)

@@ -67,7 +67,8 @@ class Points:
         if size > _MOST_BYTES:
             raise CallError(
                 f"the distances between {len(self)} regions take {size / 2**30:.1f} GiB; expected at most "
-                f"{_MOST_BYTES / 2**30:g} GiB. Choose a clustering method that does not keep them: mini-batch or clara."
+                f"{_MOST_BYTES / 2**30:g} GiB. Choose a clustering method and a silhouette that "
+                "do not keep them: mini-batch or clara, closed-form or sampled."
             )
         distances = self._from_similarities(self.embeddings @ self.embeddings.T)
         np.fill_diagonal(distances, 0)

@@ -49,7 +49,7 @@ def closed_form_silhouettes(
         array([0.8, 0.5, 0. ])
     """
     present, own = np.unique(labels, return_inverse=True)
-    sizes, sums = np.bincount(own), cluster_sums(embeddings, own, len(present))
+    sizes, sums = np.bincount(own), cluster_sums(embeddings, own, len(present)).astype(embeddings.dtype)
     parts = []
     for first in range(0, len(labels), _ROWS):
         rows = slice(first, first + _ROWS)

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int64
 
-from vlm_explain.discovery.clustering.assignment import Clustering, MethodInfo, nearest_medoid
+from vlm_explain.discovery.clustering.assignment import Clustering, MethodInfo, nearest_medoid, without_empty
 from vlm_explain.discovery.clustering.points import Points
 from vlm_explain.discovery.clustering.seeding import greedy_start
 
@@ -12,9 +12,10 @@ _ROUNDS = 300
 
 
 def fit(points: Points, count: int, *, seed: int) -> Clustering:
-    """Return `count` clusters, from a greedy k-medoids++ start."""
+    """Return `count` clusters, or fewer if points coincide, from a greedy k-medoids++ start."""
     distances = points.distances
-    return from_start(distances, greedy_start(distances.__getitem__, len(points), count, seed=seed))
+    start = greedy_start(distances.__getitem__, len(points), count, seed=seed)
+    return without_empty(from_start(distances, start))
 
 
 def from_start(

@@ -48,8 +48,8 @@ def random_sample(points: int, count: int, random: np.random.Generator) -> Int64
     return np.sort(random.permutation(points)[:size])
 
 
-def medoids_of(points: Points, rows: Int64[np.ndarray, " m"], count: int, *, seed: int) -> Int64[np.ndarray, " count"]:
-    """Return the medoids that eager swaps find among some of the points, as rows of all points.
+def medoids_of(points: Points, rows: Int64[np.ndarray, " m"], count: int, *, seed: int) -> Int64[np.ndarray, " k"]:
+    """Return up to `count` medoids that eager swaps find among some of the points, as rows of all points.
 
     Example:
         >>> medoids_of(Points(np.repeat(np.eye(2), 5, axis=0)), np.array([1, 2, 3, 7]), 2, seed=0).tolist()

@@ -33,6 +33,6 @@ def fit(points: Points, count: int, *, seed: int) -> Clustering:
     sums = np.zeros(centres.shape)
     for _ in range(_BATCHES):
         batch = points.embeddings[random.integers(len(points), size=min(_BATCH, len(points)))]
-        sums += cluster_sums(batch, nearest_centres(batch, centres)[0], count)
+        sums += cluster_sums(batch, nearest_centres(batch, centres)[0], len(centres))
         centres = directions(sums, centres)
     return around_centres(points, centres)

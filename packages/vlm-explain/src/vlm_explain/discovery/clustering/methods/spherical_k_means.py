@@ -35,8 +35,8 @@ def fit(points: Points, count: int, *, seed: int) -> Clustering:
         if before is not None and np.array_equal(labels, before):
             break
         before = labels
-        centres = directions(cluster_sums(points.embeddings, labels, count), centres)
-        empty = np.flatnonzero(np.bincount(labels, minlength=count) == 0)
+        centres = directions(cluster_sums(points.embeddings, labels, len(centres)), centres)
+        empty = np.flatnonzero(np.bincount(labels, minlength=len(centres)) == 0)
         if len(empty):
             centres[empty] = points.embeddings[np.argsort(cosines, kind="stable")[: len(empty)]]
     return around_centres(points, centres)
