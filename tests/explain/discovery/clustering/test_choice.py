@@ -57,6 +57,12 @@ def test_candidates_end_below_the_number_of_distinct_rows(rows, expected):
     assert (clustering.labels[clustering.medoids] == np.arange(choice.count)).all()
 
 
+def test_progress_is_told_per_candidate():
+    told = []
+    cluster(np.eye(6), candidates=[2, 3], progress=lambda *call: told.append(call))
+    assert told == [("clustering, candidates", 1, 2), ("clustering, candidates", 2, 2)]
+
+
 def test_doubles_share_a_cluster():
     labels = cluster(np.eye(6)[[0, 0, 1, 2, 3, 3]], candidates=[3]).clustering.labels
     assert labels[0] == labels[1] and labels[4] == labels[5]

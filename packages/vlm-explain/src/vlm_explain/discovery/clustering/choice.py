@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from vlm_data.errors import CallError, unknown_name
+from vlm_data.progress import Progress, silent
 from vlm_data.registry import Registry
 from vlm_explain.discovery.clustering.assignment import Clustering
 from vlm_explain.discovery.clustering.points import Points, distinct_rows
@@ -71,6 +72,7 @@ def cluster(
     silhouette: str = AUTO,
     clipped: bool = True,
     seed: int = 0,
+    progress: Progress = silent,
 ) -> ClusterChoice:
     """Return the clustering with the largest mean silhouette among some numbers of clusters.
 
@@ -86,6 +88,7 @@ def cluster(
             up to 10,000 points, else closed-form.
         clipped: whether the distance `1 - cosine` ends at 1, as published.
         seed: of every draw.
+        progress: told after every candidate.
 
     Raises:
         CallError: for an unknown method or silhouette, no candidates, some below 1, or rows that are no unit vectors.
@@ -105,11 +108,12 @@ def cluster(
         raise unknown_name("silhouette", silhouette, (*SILHOUETTES, AUTO))
     fit, score = METHODS.load(method).fit, SILHOUETTES[silhouette]
     best, scores = None, []
-    for count in counts:
+    for done, count in enumerate(counts, start=1):
         clustering = fit(points, count, seed=seed)
         scores.append(float(score(points, clustering.labels, seed).mean(dtype=np.float64)))
         if best is None or scores[-1] > max(scores[:-1]):
             best = clustering
+        progress("clustering, candidates", done, len(counts))
     assert best is not None  # there is one candidate at least
     return ClusterChoice(best, counts, tuple(scores), method, silhouette)
 
