@@ -40,7 +40,19 @@ def load(source: str, root: Path | None, seed: int) -> Benchmark:
     samples, regions = load_samples(setting), Regions.load(setting.regions)
     evidence = _evidence(setting, samples, regions)
     train, val, test = (_dataset(setting, samples, split, evidence) for split in ("train", "val", "test"))
-    return Benchmark(setting.name, setting.class_names, setting.templates, train, val, test, regions=setting.regions)
+    return Benchmark(
+        setting.name,
+        setting.class_names,
+        setting.templates,
+        train,
+        val,
+        test,
+        notes=(
+            f"{setting.feature} is tied to {setting.spurious_class} in train, with Cramer's V = {setting.achieved:.3f}; "
+            "in val and test it is tied to no class.",
+        ),
+        regions=setting.regions,
+    )
 
 
 def _evidence(setting: Setting, samples: Samples, regions: Regions) -> Boxes:
