@@ -48,8 +48,8 @@ def load(source: str, root: Path | None, seed: int) -> Benchmark:
         val,
         test,
         notes=(
-            f"{setting.feature} is tied to {setting.spurious_class} in train, with Cramer's V = {setting.achieved:.3f}; "
-            "in val and test it is tied to no class.",
+            f"{setting.feature} goes with {setting.spurious_class} in train (Cramer's V = {setting.achieved:.3f}), "
+            "and with no class in val and test.",
         ),
         regions=setting.regions,
     )
