@@ -1,5 +1,7 @@
-"""Pictures of what answers rest on: images under their relevance maps, side by side, and a gallery of rationales."""
+"""Pictures of what answers rest on: images under relevance maps, galleries of rationales, sheets of clusters."""
 
+from .cluster_sheets import cluster_sheet as cluster_sheet
+from .cluster_sheets import write_cluster_sheets as write_cluster_sheets
 from .gallery import Shown as Shown
 from .gallery import gallery as gallery
 from .overlay import overlay as overlay

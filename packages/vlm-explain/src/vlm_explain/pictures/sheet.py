@@ -50,6 +50,8 @@ def sheet(
     columns: Sequence[str] = (),
     gaps: Sequence[int] = (),
     outlined: bool = True,
+    outline: str = "evidence",
+    maps: bool = True,
 ) -> Image.Image:
     """Draw rows of panels below each other on white, and below them what the colours mean.
 
@@ -58,7 +60,9 @@ def sheet(
         heading: words above everything.
         columns: words above the columns, drawn once, above the first row.
         gaps: columns that more room is left before, to show what belongs together.
-        outlined: whether evidence is outlined, so that the outline has to be explained.
+        outlined: whether something is outlined, so that the outline has to be explained.
+        outline: what the outline is of.
+        maps: whether relevance is shown, so that its colours have to be explained.
 
     Raises:
         CallError: if there is nothing to draw.
@@ -90,7 +94,9 @@ def sheet(
             if panel is not None:
                 pen.place(panel, (left, top), cell)
         top += _row_height(row) + _GAP
-    pen.legend((_MARGIN, top), outlined)
+    left = pen.scale((_MARGIN, top)) if maps else _MARGIN
+    if outlined:
+        pen.outline((left, top), outline)
     return page
 
 
@@ -204,8 +210,8 @@ class _Pen:
         for number, (text, colour) in enumerate(panel.lines):
             self.write((corner[0], below + number * _LINE), text, colour, width)
 
-    def legend(self, corner: tuple[int, int], outlined: bool) -> None:
-        """Tell what the colours mean."""
+    def scale(self, corner: tuple[int, int]) -> int:
+        """Tell what the colours mean, and return where the next words may begin."""
         left, top = corner
         middle, length = top + _LINE // 2, 80
         self.draw.text((left, middle), "little relevance", fill=FAINT, font=self.font, anchor="lm")
@@ -214,7 +220,10 @@ class _Pen:
         self.page.paste(Image.fromarray(bar), (left, middle - 4))
         left += length + 6
         self.draw.text((left, middle), "much", fill=FAINT, font=self.font, anchor="lm")
-        left += round(self.font.getlength("much")) + 24
-        if outlined:
-            self.draw.rectangle((left, middle - 5, left + 14, middle + 4), outline=EVIDENCE, width=2)
-            self.draw.text((left + 20, middle), "evidence", fill=FAINT, font=self.font, anchor="lm")
+        return left + round(self.font.getlength("much")) + 24
+
+    def outline(self, corner: tuple[int, int], words: str) -> None:
+        """Tell what the outline is of."""
+        left, middle = corner[0], corner[1] + _LINE // 2
+        self.draw.rectangle((left, middle - 5, left + 14, middle + 4), outline=EVIDENCE, width=2)
+        self.draw.text((left + 20, middle), words, fill=FAINT, font=self.font, anchor="lm")
