@@ -9,6 +9,7 @@ from accelerate import Accelerator
 
 from vlm_data.loading import Batch
 from vlm_data.preprocess import Preprocess
+from vlm_data.region_batches import BatchRegions
 from vlm_finetune.accumulation import add_micro_batches
 from vlm_finetune.devices import accelerator, processes
 from vlm_finetune.grad_cache import add_whole_batch
@@ -28,6 +29,17 @@ CASES = {
     for targets, smoothing in TARGETS
 }
 """The contrastive loss alone, and with distillation from a teacher and the penalties."""
+CASES |= {
+    "standard": ("standard", {}),
+    "region-aware": ("region-aware", {"temperature": 0.5}),
+    "region-aware-mean": ("region-aware", {"reduction": "mean", "label_terms": "per-sample", "pooling": "patch"}),
+    "region-aware-crop": ("region-aware", {"contrastive_weight": 0.0, "pooling": "crop"}),
+    "region-uniform": ("region-uniform", {"relevant": 0.5}),
+    "vl-erm": ("vl-erm", {}),
+    "vl-gdro": ("vl-gdro", {"step_size": 0.5}),
+    "spurious-aware": ("spurious-aware", {"by_feature": 0.3}),
+}
+"""And what looks at regions, or at groups that follow from them."""
 
 
 def random_encoder():
@@ -67,12 +79,29 @@ def pairs(rows=ROWS, distinct=False):
     captions = tuple(TEMPLATES[t].replace("{c}", CLASSES[c]) for t, c in zip(drawn, labels, strict=True))
     if distinct:
         captions = tuple(f"{caption} {row}" for row, caption in enumerate(captions))
-    return Batch(torch.arange(rows), images, labels, captions)
+    return Batch(torch.arange(rows), images, labels, captions, random_regions(labels, rng))
+
+
+def random_regions(labels, rng):
+    """Up to four boxes per image, a third of them spurious; one image in eight has no known class."""
+    counts = rng.integers(0, 5, len(labels))
+    image_of = torch.from_numpy(np.repeat(np.arange(len(labels)), counts))
+    corners = rng.integers(0, 20, (len(image_of), 2))
+    boxes = np.concatenate([corners, corners + rng.integers(4, 13, corners.shape)], axis=1).astype(np.float32)
+    spurious = torch.from_numpy(rng.random(len(image_of)) < 1 / 3)
+    holds = torch.zeros(len(labels), dtype=torch.bool).index_fill(0, image_of[spurious], True)
+    known = torch.where(torch.from_numpy(rng.random(len(labels)) < 1 / 8), -1, labels)
+    return BatchRegions(torch.from_numpy(boxes), image_of, spurious, known, holds)
 
 
 def part(batch, rows):
     """The rows of a slice."""
-    return Batch(batch.indices[rows], batch.images[rows], batch.labels[rows], batch.captions[rows])
+    whole, first = batch.regions, rows.start
+    inside = (whole.image_of >= first) & (whole.image_of < rows.stop)
+    image_of = whole.image_of[inside] - first
+    facts = (whole.spurious[inside], whole.labels[rows], whole.holds[rows])
+    regions = BatchRegions(whole.boxes[inside], image_of, *facts)
+    return Batch(batch.indices[rows], batch.images[rows], batch.labels[rows], batch.captions[rows], regions)
 
 
 def cut(batch, *sizes):

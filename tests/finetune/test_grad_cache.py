@@ -76,7 +76,7 @@ def test_two_processes_have_the_gradient_of_the_whole_batch(case, way, whole, tw
 
 def test_cases_differ_from_each_other_and_from_micro_batches_by_themselves(whole):
     losses = {round(float(found["terms/loss"]), 9) for found in whole.values()}
-    assert len(losses) == len(HERE.CASES) == 12
+    assert len(losses) == len(HERE.CASES) == 20
     method, batches = HERE.build(*EVERY_TERM), HERE.cut(HERE.pairs(), 12, 12)
     terms = add_micro_batches(accelerator(), method, batches, 2, 1)
     assert abs(terms["loss"].item() - whole["carot-soft-0.1"]["terms/loss"]) > 0.1

@@ -107,6 +107,11 @@ class RegionSource:
         counts = np.concatenate(([0], np.cumsum(self.spurious)))
         return counts[self.bounds[1:]] > counts[self.bounds[:-1]]
 
+    @property
+    def groups(self) -> Int64[np.ndarray, " n"]:
+        """The group of each image: 2 c for class c, 2 c + 1 with a spurious region; -1 without a class."""
+        return np.where(self.labels >= 0, 2 * self.labels + self.holds, -1)
+
     def in_image(self, index: int) -> tuple[Float64[np.ndarray, "r 4"], Bool[np.ndarray, " r"]]:
         """Return boxes and flags of the regions of one image."""
         own = slice(self.bounds[index], self.bounds[index + 1])

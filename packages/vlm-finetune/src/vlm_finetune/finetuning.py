@@ -267,6 +267,8 @@ class Training:
         if method.needs_labels:
             check_labels(phase, self.benchmark)
         regions = training_regions(phase.method, self.recipe.data, self.benchmark)
+        if regions:
+            method.meet(regions)
         batches = self._batches(method, phase, regions)
         validator = Validator(self.benchmark.val, method.frozen_encoder)
         best = self.run.path / RESUME / f"best-phase-{self.position.phase}.safetensors"

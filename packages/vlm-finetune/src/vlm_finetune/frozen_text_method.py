@@ -8,12 +8,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from vlm_data.region_batches import BatchRegions
-from vlm_finetune.losses import PairLogits, contrastive_from_logits
+from vlm_finetune.gather import gather_rows
+from vlm_finetune.losses import PairLogits, contrastive_from_logits, scaled_cosines
+from vlm_finetune.losses.region_aware import ScoredRegions, score_regions
 from vlm_finetune.pair_method import PairMethod
 from vlm_finetune.pairs import RememberedTexts, unit
 from vlm_models.classifier import Classifier
 from vlm_models.interface import evaluating
-from vlm_models.region_pooling import check_pooling, features_with_regions
+from vlm_models.region_pooling import features_with_regions
 
 
 class FrozenTextMethod(PairMethod):
@@ -23,21 +25,27 @@ class FrozenTextMethod(PairMethod):
 
     Attributes:
         temperature: divides all cosines in training.
-        contrastive_weight: of the contrastive loss; 1 = it is the whole loss.
+        contrastive_weight: of the contrastive loss.
+        adds: whether `further` has anything to add to it.
+        pooling: how regions are pooled; empty if the loss looks at whole images only.
         class_features: (c, d) unit-norm text features of the classes: the prompt averages of the zero-shot head.
-        pooling: how regions are pooled; empty if the method looks at whole images only.
     """
 
     needs_labels = False
 
     def __init__(
-        self, model: Classifier, temperature: float, contrastive_weight: float = 1.0, pooling: str = ""
+        self,
+        model: Classifier,
+        temperature: float,
+        contrastive_weight: float = 1.0,
+        *,
+        adds: bool = False,
+        pooling: str = "",
     ) -> None:
         super().__init__(model)
-        if pooling:
-            check_pooling(pooling)
         self.temperature = temperature
         self.contrastive_weight = contrastive_weight
+        self.adds = adds
         self.pooling = pooling
         self._texts = RememberedTexts(self.encode)
         directions = functional.normalize(model.head.weight.detach(), dim=1)
@@ -56,7 +64,7 @@ class FrozenTextMethod(PairMethod):
     def features(self, images: Tensor, texts: Sequence[str], regions: BatchRegions | None = None) -> dict[str, Tensor]:
         """Return unit-norm `images` (b, d); where the loss looks at them, also `regions` (k, d)."""
         encoder = self.model.encoder
-        if not (self.pooling and regions and self.contrastive_weight < 1):
+        if not (self.pooling and regions):
             return {"images": self.encode.images(encoder, images)}
         found = features_with_regions(encoder, images, regions.boxes, regions.image_of, self.pooling)
         return dict(zip(("images", "regions"), map(unit, found), strict=True))
@@ -89,7 +97,7 @@ class FrozenTextMethod(PairMethod):
     ) -> dict[str, Tensor]:
         """Return the weighted contrastive loss with what `further` adds to it."""
         found = super().compare(features, rows, labels, regions)
-        if self.contrastive_weight == 1 or regions is None:
+        if not self.adds or regions is None:
             return found
         further, terms = self.further(features, regions)
         return {**found, "loss": found["loss"] + further, **terms}
@@ -99,6 +107,29 @@ class FrozenTextMethod(PairMethod):
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Return what is added to the weighted contrastive loss, and its terms for the log; here nothing."""
         return features["images"].new_zeros(()), {}
+
+    def scored(self, features: Mapping[str, Tensor], regions: BatchRegions) -> ScoredRegions:
+        """Return the regions of the batch of all processes with their scores; a collective call."""
+        return score_regions(
+            features["regions"],
+            self.class_features,
+            regions.labels,
+            regions.image_of,
+            regions.spurious,
+            self.temperature,
+        )
+
+    def class_logits(
+        self, features: Mapping[str, Tensor], regions: BatchRegions
+    ) -> tuple[Float[Tensor, "n c"], Int64[Tensor, " n"], Int64[Tensor, " n"]]:
+        """Return the logits of all images of the batch over the classes, their labels and groups; a collective call.
+
+        The group of an image of class c is 2 c, or 2 c + 1 with a spurious region; -1 without a class.
+        """
+        logits = scaled_cosines(features["images"], self.class_features, self.scale)
+        labels = gather_rows(regions.labels)
+        holds = gather_rows(regions.holds.to(labels.dtype))
+        return gather_rows(logits), labels, torch.where(labels >= 0, 2 * labels + holds, labels)
 
     def classifier(self) -> Classifier:
         """Return the model with the head it has: no text feature has changed."""

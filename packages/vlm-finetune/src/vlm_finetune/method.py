@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vlm_data.loading import Batch
+from vlm_data.region_batches import RegionSource
 from vlm_finetune.recipe import TrainingSettings
 from vlm_models.adapters import merged
 from vlm_models.capabilities import require
@@ -76,6 +77,9 @@ class Method(nn.Module, ABC):
             batch: rows of this process, on the device.
             step: optimiser steps done so far.
         """
+
+    def meet(self, regions: RegionSource) -> None:
+        """Learn what is known about regions of all training images, before anything is trained; by default nothing."""
 
     def after_step(self, step: int) -> Mapping[str, float] | None:
         """React to the optimiser step number `step` (0-based), for example by updating a teacher.

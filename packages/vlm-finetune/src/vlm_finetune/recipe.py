@@ -250,6 +250,15 @@ def parse(tables: Mapping[str, Any], origin: str = "the recipe") -> Recipe:
             f"{origin}: training.negatives is micro-batch, but the {parts} micro-batches hold one sample each, which "
             "has no negative there. Expected two samples or more; choose a smaller training.accumulation_steps."
         )
+    if (
+        recipe.training.negatives == "micro-batch"
+        and parts > 1
+        and getattr(METHODS.load(method), "NEEDS_WHOLE_BATCH", 0)
+    ):
+        raise RecipeError(
+            f"{origin}: training.negatives is micro-batch, but {method} looks at whole batches. Expected batch, or "
+            "training.accumulation_steps = 1."
+        )
     if recipe.lora.rank and not getattr(METHODS.load(method), "MOVES_TOWERS", True):
         raise RecipeError(
             f"{origin}: lora.rank is {recipe.lora.rank}, but {method} trains no tower that adapters could stand in "

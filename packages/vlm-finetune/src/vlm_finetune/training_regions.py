@@ -130,9 +130,8 @@ def group_weights(source: RegionSource) -> Float64[np.ndarray, " n"]:
         >>> group_weights(RegionSource(regions.boxes, regions.spurious, bounds, labels))
         array([1.5 , 0.75, 0.75])
     """
-    known = source.labels != UNLABELLED
-    groups = source.labels * 2 + source.holds
-    _, group, counts = np.unique(groups[known], return_inverse=True, return_counts=True)
+    known = source.groups >= 0
+    _, group, counts = np.unique(source.groups[known], return_inverse=True, return_counts=True)
     weights = np.ones(len(known))
     weights[known] = known.sum() / (len(counts) * counts[group])
     return weights

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vlm_data.region_batches import BatchRegions
 from vlm_finetune.frozen_text_method import FrozenTextMethod
-from vlm_finetune.losses.region_aware import LABEL_TERMS, REDUCTIONS, region_terms, score_regions
+from vlm_finetune.losses.region_aware import LABEL_TERMS, REDUCTIONS, region_terms
 from vlm_finetune.settings import one_of, within
 from vlm_models.classifier import Classifier
 from vlm_models.region_pooling import POOLINGS
@@ -41,22 +41,16 @@ class RegionAware(FrozenTextMethod):
     """`lambda contrastive + (1 - lambda) (L_R + L_A)`, see `vlm_finetune.losses.region_aware`."""
 
     def __init__(self, model: Classifier, config: Config) -> None:
-        super().__init__(model, config.temperature, config.contrastive_weight, config.pooling)
+        weight = config.contrastive_weight
+        adds = weight < 1  # else regions are not even encoded
+        super().__init__(model, config.temperature, weight, adds=adds, pooling=config.pooling if adds else "")
         self.config = config
 
     def further(
         self, features: Mapping[str, Tensor], regions: BatchRegions
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Return the weighted region part; for the log the means of its terms, and the share of images with terms."""
-        scored = score_regions(
-            features["regions"],
-            self.class_features,
-            regions.labels,
-            regions.image_of,
-            regions.spurious,
-            self.temperature,
-        )
-        terms = region_terms(scored, self.config.label_terms)
+        terms = region_terms(self.scored(features, regions), self.config.label_terms)
         count = terms.anchors.sum().clamp(min=1)
         part = (1 - self.contrastive_weight) * terms.total(self.config.reduction)
         return part, {
