@@ -39,7 +39,8 @@ def discover(
         class_names: of the columns of logits; numbers where they are not given.
 
     Raises:
-        CallError: if regions lack embeddings or logits, lie in images without predictions, or have other classes.
+        CallError: if regions lack embeddings or logits, lie in images without predictions, or have other classes, or
+            logits of the predictions are not finite.
     """
     names = tuple(class_names) or unnamed_classes(predictions.logits.shape[1])
     rows = _rows(regions, predictions, names)
@@ -79,13 +80,14 @@ def _told(
     top = statistics.ids[judgement.order[0]] if len(judgement.order) else None
     ids = statistics.ids[statistics.position]
     marked = kept.replace(clusters=ids, spurious=ids == top if top is not None else np.zeros(len(ids), dtype=bool))
+    scores = None if kept.labels is None else kept.logits  # where they can be right or wrong, somebody will ask
     return Discovery(
         clusters,
         "" if top is not None else reason_for_nothing(statistics, judgement, options),
         notes,
         names,
         len(statistics.answers.labels),
-        marked.replace(embeddings=None, logits=None),
+        marked.replace(embeddings=None, logits=scores),
         marked.select(medoids),
         options,
         clustering,
@@ -102,6 +104,12 @@ def _rows(regions: Regions, predictions: Predictions, names: tuple[str, ...]) ->
     sizes = {"predictions": predictions.logits.shape[1], "regions": regions.logits.shape[1], "names": len(names)}
     if len(set(sizes.values())) > 1:
         raise CallError(f"the numbers of classes differ: {sizes}. Expected regions and predictions of one model.")
+    broken = np.flatnonzero(~np.isfinite(predictions.logits).all(axis=1))
+    if len(broken):
+        raise CallError(
+            f"the answers on {len(broken)} of {len(predictions)} images are no finite numbers: "
+            f"{listing([predictions.ids[row] for row in broken], 3)}. Expected logits; make the predictions again."
+        )
     rows = regions.rows_of(predictions.ids)
     strange = [regions.image_ids[row] for row in np.flatnonzero(rows < 0)]
     if strange:

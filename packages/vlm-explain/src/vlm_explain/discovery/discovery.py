@@ -28,7 +28,7 @@ class Discovery:
         class_names: of the classes.
         images: number of labelled images.
         regions: of these images, with the id of their cluster, and `spurious` where that is the top cluster; without
-            embeddings, which are large.
+            embeddings, which are large, and with logits only where the regions have labels of their own.
         medoids: the region that stands for each cluster, with its embedding.
         options: of the discovery.
         clustering: how many clusters were tried with which silhouette, by which method.
