@@ -45,11 +45,13 @@ def command(
     console = Console(as_json, verbose)
     plan = BuildChoice(**choice).plan(console)
     console.notes(plan.notes)
-    facts = plan.facts(out) if dry_run else plan.write(out, overwrite=overwrite, progress=console.progress)
+    if dry_run:
+        facts = plan.facts(out, overwrite=overwrite)
+        console.say(f"dry run: nothing is written to {out}")
+    else:
+        facts = plan.write(out, overwrite=overwrite, progress=console.progress)
     console.document({"out": str(out), "written": not dry_run, "settings": facts})
     _show(facts, console)
-    if dry_run:
-        console.say(f"dry run: nothing was written to {out}")
 
 
 def _show(facts: list[dict[str, Any]], console: Console) -> None:

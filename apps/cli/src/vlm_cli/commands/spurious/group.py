@@ -3,7 +3,7 @@
 import click
 import rich_click
 
-from vlm_cli.commands.spurious import build
+from vlm_cli.commands.spurious import build, discover, validate
 
 
 @click.group(cls=rich_click.RichGroup)
@@ -16,3 +16,5 @@ def command() -> None:
 
 
 command.add_command(build.command, "build")
+command.add_command(discover.command, "discover")
+command.add_command(validate.command, "validate")
