@@ -62,7 +62,7 @@ def plant(
         embeddings.astype(np.float32),
         (20 * embeddings @ means.T).astype(np.float32),
         contents=tuple(words[content.ravel()].tolist()),
-        meta={"weights": "w", "pooling": "crop"},
+        meta={"weights_hash": "w", "pooling": "crop"},
     )
     logits = 5.0 * np.eye(classes)[answers] + rng.random((n, classes))
     return Planted(regions, Predictions(ids, labels, logits.astype(np.float32)), present, names)

@@ -73,9 +73,9 @@ def test_assigned_regions_are_in_the_nearest_cluster(found, tied):
     assert set(assigned.clusters) <= set(found.medoids.clusters)
 
 
-@pytest.mark.parametrize("name", ["weights", "pooling"])
-def test_regions_of_another_space_are_refused(found, tied, name):
-    other = tied.regions.replace(meta={**tied.regions.meta, name: "other"})
+@pytest.mark.parametrize(("key", "name"), [("weights_hash", "weights"), ("pooling", "pooling")])
+def test_regions_of_another_space_are_refused(found, tied, key, name):
+    other = tied.regions.replace(meta={**tied.regions.meta, key: "other"})
     with pytest.raises(CallError, match=f"embedded with {name} other"):
         assign(found, other)
 
@@ -131,6 +131,12 @@ def test_images_without_regions_and_labels_are_counted(tied):
     assert discovery.images == 593
     assert "7 images have no label and were left out." in discovery.notes
     assert any(note.startswith("3 of 593 images have no region") for note in discovery.notes)
+
+
+def test_predictions_of_other_weights_are_remarked_on(tied):
+    table = tied.predictions
+    predictions = Predictions(table.ids, table.labels, table.logits, {"weights_hash": "v"})
+    assert any("(w and v)" in note for note in discover(tied.regions, predictions, FEW).notes)
 
 
 def test_tables_that_do_not_belong_together_are_refused(tied):

@@ -8,7 +8,7 @@ from vlm_data.tables import Regions
 from vlm_explain.discovery.discovery import Discovery
 
 _BLOCK = 1 << 24
-_SPACE = ("weights", "pooling")
+_SPACE = {"weights_hash": "weights", "pooling": "pooling"}
 """What two tables must share for their embeddings to be comparable."""
 
 
@@ -36,8 +36,8 @@ def assign(discovery: Discovery, regions: Regions) -> Regions:
             f"the regions have embeddings of width {regions.embeddings.shape[1]}, the clusters of width "
             f"{medoids.embeddings.shape[1]}; expected the same model for both."
         )
-    for name in _SPACE:
-        here, there = regions.meta.get(name), medoids.meta.get(name)
+    for key, name in _SPACE.items():
+        here, there = regions.meta.get(key), medoids.meta.get(key)
         if here and there and here != there:
             raise CallError(
                 f"the regions were embedded with {name} {here}, the clusters with {there}; vectors of two models lie "

@@ -1,6 +1,6 @@
 """From regions and answers to ranked spurious features: stage 1 of RaVL, with a test and a floor."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
@@ -62,6 +62,7 @@ def discover(
     medoids = made.medoids[statistics.ids]
     judgement = judge_clusters(statistics, options)
     notes += _notes(statistics, int((~labelled).sum()))
+    notes += _other_weights(regions.meta, predictions.meta)
     return _told(kept, statistics, judgement, medoids, names, options, notes, told)
 
 
@@ -154,6 +155,17 @@ def _notes(statistics: ClusterStatistics, left_out: int) -> tuple[str, ...]:
     if single := int((per_image == 1).sum()):
         notes.append(f"{single} of {n} images have one region only; influence needs two and leaves them out.")
     return tuple(notes)
+
+
+def _other_weights(regions: Mapping[str, str], predictions: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a remark if the tables tell that they come from two models; mixtures have hashes of their own kind."""
+    seen, answered = (meta.get("weights_hash") for meta in (regions, predictions))
+    if not seen or not answered or seen == answered:
+        return ()
+    return (
+        f"regions and predictions tell different weights ({seen} and {answered}): unless they are the same model saved "
+        "in two ways, influence compares two models.",
+    )
 
 
 def _softmax(logits: Float[np.ndarray, "n c"]) -> Float64[np.ndarray, "n c"]:
