@@ -66,7 +66,8 @@ def write_discovery(run, found=True, sheets=True, region_share=0.9):
     other = cluster | {"id": 3, "rank": None, "failed": ["significance"], "class": None}
     clusters = [cluster, other] if found else [other]
     told = {"found": found, "reason": "" if found else "no gap is significant", "class_names": NAMES, "images": N}
-    told |= {"regions": 4 * N, "options": {"strategy": "ravl", "seed": 0}, "clusters": clusters}
+    told |= {"notes": ["20 clusters fit best, the least that were tried."]}
+    told |= {"regions": 4 * N, "options": {"strategy": "ravl", "seed": 0, "candidates": []}, "clusters": clusters}
     (folder / "discovery.json").write_text(json.dumps(told))
     if sheets and found:
         (folder / "sheets").mkdir()
@@ -113,7 +114,8 @@ def test_a_discovery_tells_its_clusters_with_gaps_and_pictures(run):
     assert cells(section, "eight") == ["1", "0", "100.0", "–", "–", "–"]
     assert re.findall(r'src="([^"]{14})', section) == ["data:image/png"]
     assert "1 cluster did not pass; stopped by: the test (1)" in text and section.count("<svg") == 1
-    assert "Before and after" not in text
+    assert "Before and after" not in text and "20 clusters fit best, the least that were tried." in text
+    assert "How it was looked for: strategy ravl, seed 0." in text
 
 
 def test_a_run_without_any_of_it_has_no_section(tmp_path):

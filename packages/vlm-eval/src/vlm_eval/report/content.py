@@ -31,6 +31,7 @@ def report_content(findings: Findings) -> dict[str, Any]:
         "headline": headline(findings.summary),
         "verdict": verdict(findings.summary, findings.resampled, alpha, chosen),
         "summary": scores_as_text(findings.summary),
+        "has_groups": any("worst_group_accuracy" in row["metrics"] for row in findings.rows),
         "has_corruptions": "corruption" in findings.summary.groups,
         "alphas": [alphas_as_text(findings.table, alpha, metric) for metric in ("accuracy", "ece")]
         if len(findings.table.lines) > 1

@@ -40,6 +40,7 @@ class SpuriousText:
 
     Attributes:
         outcome: whether anything was found, in one or two sentences.
+        notes: what else a reader should know.
         how: settings of the discovery.
         clusters: the strongest findings.
         others: what became of the other clusters.
@@ -49,6 +50,7 @@ class SpuriousText:
     """
 
     outcome: str
+    notes: Sequence[str]
     how: str
     clusters: Sequence[ClusterText]
     others: str
@@ -75,11 +77,8 @@ def spurious_as_text(
         return None
     return SpuriousText(
         outcome=_outcome(discovery) if discovery else "",
-        how=", ".join(
-            f"{key.replace('_', ' ')} {value}" for key, value in discovery.options.items() if value is not None
-        )
-        if discovery
-        else "",
+        notes=discovery.notes if discovery else (),
+        how=_how(discovery) if discovery else "",
         clusters=[_cluster(discovery, one) for one in discovery.ranked[:_CLUSTERS_TOLD]] if discovery else [],
         others=_others(discovery) if discovery else "",
         planted=planted,
@@ -117,6 +116,11 @@ def _outcome(found: DiscoveryFile) -> str:
         return f"Nothing found in {seen}: {found.reason.rstrip('.') or 'no cluster passed'}."
     number = len(found.ranked)
     return f"{number} of {seen} {'goes' if number == 1 else 'go'} with errors; the strongest: {_tie(found.top)}."
+
+
+def _how(found: DiscoveryFile) -> str:
+    told = {key: value for key, value in found.options.items() if value not in (None, "", [])}
+    return ", ".join(f"{key.replace('_', ' ')} {str(value).lower()}" for key, value in told.items())
 
 
 def _tie(one: FoundCluster) -> str:

@@ -63,7 +63,7 @@ class CalibrationCell:
 
 def scores_as_text(summary: ScoreTable) -> TextTable:
     """Return the summary with a line for accuracy and one for ECE of each model, and for the worst group, if any."""
-    shown = METRIC_NAMES | {"worst_group_accuracy": "worst group"}
+    shown = {"accuracy": "accuracy", "worst_group_accuracy": "worst group"} | METRIC_NAMES
     lines = [
         TextLine(
             model_name(line),

@@ -82,6 +82,7 @@ class DiscoveryFile:
         folder: it lies in.
         found: did any cluster pass.
         reason: why none did, in words; empty otherwise.
+        notes: what a reader should know beside it.
         class_names: of the model.
         images, regions: how many were looked at.
         options: how it was made.
@@ -91,6 +92,7 @@ class DiscoveryFile:
     folder: Path
     found: bool
     reason: str
+    notes: tuple[str, ...]
     class_names: tuple[str, ...]
     images: int
     regions: int
@@ -129,6 +131,7 @@ def read_discovery(folder: str | os.PathLike[str]) -> DiscoveryFile | None:
             folder=Path(folder),
             found=bool(told["found"]),
             reason=str(told.get("reason") or ""),
+            notes=tuple(map(str, told.get("notes") or ())),
             class_names=tuple(told["class_names"]),
             images=int(told["images"]),
             regions=int(told["regions"]),
