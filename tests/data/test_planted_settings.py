@@ -12,13 +12,19 @@ from vlm_data.controlled.correlation import cramers_v
 from vlm_data.controlled.features import Feature
 from vlm_data.controlled.grid import Grid
 from vlm_data.controlled.placing import PLACES, feature_box
-from vlm_data.controlled.plans import plan_planting
+from vlm_data.controlled.plans import Plan, plan_planting
 from vlm_data.controlled.planted_settings import PlantedBenchmark
 from vlm_data.controlled.planting import Plant, planted_split
 from vlm_data.errors import CallError, DataLayoutError, UnreadableImageError
 from vlm_data.tables import Regions
 
 BLUE = (0, 0, 255)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """The embedded benchmark, a part of it."""
+    return load_benchmark("digits", limit=200)
 
 
 @pytest.fixture
@@ -66,12 +72,13 @@ def test_planted_photographs_differ_from_the_originals_in_the_feature_alone(phot
     assert (regions.boxes == box).all() and after.train.evidence(0) is None
 
 
-def test_a_benchmark_in_memory_keeps_its_pixels_and_its_evidence(tmp_path):
-    before = load_benchmark("digits")
-    facts = plan_planting("digits", None, Plant(), Grid(spurious=("nine",))).write(tmp_path / "out")[0]
+def test_a_benchmark_in_memory_keeps_its_pixels_and_its_evidence(digits, tmp_path):
+    before, planted = digits, PlantedBenchmark(digits, Plant(), Grid(spurious=("nine",)))
+    drafts = planted.drafts()
+    facts = Plan(lambda: drafts, planted.pictures(drafts), planted.pool(drafts)).write(tmp_path / "out")[0]
     after = load_benchmark(facts["data"])
     assert after.train.ids == before.train.ids and after.templates == before.templates
-    for row in range(0, 400, 7):
+    for row in range(0, 200, 7):
         x1, y1, x2, y2 = feature_box(32, 32, "top-left", 0.25, np.random.default_rng(0))
         expected = np.asarray(before.val.image(row)).copy()
         if after.val.groups["feature"][row] == "with":
@@ -85,10 +92,12 @@ def test_a_benchmark_in_memory_keeps_its_pixels_and_its_evidence(tmp_path):
 
 
 @pytest.mark.parametrize("v", [0.0, 0.7, 0.9, 0.95])
-def test_the_strength_is_met_as_closely_as_the_images_allow(v):
-    planted = PlantedBenchmark(load_benchmark("digits"), Plant(), Grid(values=(v,), seeds=(0, 1), spurious=("two",)))
+def test_the_strength_is_met_as_closely_as_the_images_allow(digits, v):
+    planted = PlantedBenchmark(digits, Plant(), Grid(values=(v,), seeds=(0, 1), spurious=("two",)))
     first, second = planted.drafts()
-    assert first.setting.achieved == cramers_v(first.counts()) and abs(first.setting.achieved - v) < 0.011
+    assert (
+        first.setting.achieved == cramers_v(first.counts()) and abs(first.setting.achieved - v) < 0.05
+    )  # of 200 images
     assert first.counts().tolist() == second.counts().tolist()
     train = np.asarray(first.samples.splits) == "train"
     assert (first.samples.feature[train] != second.samples.feature[train]).any()
@@ -107,21 +116,21 @@ def test_the_same_call_gives_the_same_bytes(photos, tmp_path):
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
 
 
-def test_images_without_a_class_are_left_out_and_none_with_one_refused():
-    digits = load_benchmark("digits", limit=20).train
+def test_images_without_a_class_are_left_out_and_none_with_one_refused(digits):
+    drawn = digits.train.select(range(20))
     captions = tuple((f"a {word}", "a drawing") for word in ["one", "two", "three and four", "word"] * 5)
-    unlabelled = dataclasses.replace(digits, labels=np.full(20, -1), captions=captions)
+    unlabelled = dataclasses.replace(drawn, labels=np.full(20, -1), captions=captions)
     found = planted_split(unlabelled, "train", ("one", "two", "three", "four"), Plant())
     assert found.labels.tolist() == [0, 1] * 5 and found.left_out == 10
-    assert found.dataset.ids == tuple(name for row, name in enumerate(digits.ids) if row % 4 < 2)
+    assert found.dataset.ids == tuple(name for row, name in enumerate(drawn.ids) if row % 4 < 2)
     with pytest.raises(DataLayoutError, match="none of the 20 images of digits/train has a label or a caption"):
         planted_split(dataclasses.replace(unlabelled, captions=()), "train", ("one",), Plant())
 
 
-def test_fewer_images_are_drawn_where_fewer_are_wanted():
-    planted = PlantedBenchmark(load_benchmark("digits"), Plant(), Grid(n=200, val=50, test=60, spurious=("one",)))
+def test_fewer_images_are_drawn_where_fewer_are_wanted(digits):
+    planted = PlantedBenchmark(digits, Plant(), Grid(n=100, val=50, test=60, spurious=("one",)))
     draft = planted.drafts()[0]
-    assert [int(draft.counts(split).sum()) for split in ("train", "val", "test")] == [200, 50, 60]
+    assert [int(draft.counts(split).sum()) for split in ("train", "val", "test")] == [100, 50, 60]
 
 
 @pytest.mark.parametrize("place", [place for place in PLACES if place != "random"])
@@ -157,9 +166,9 @@ def test_a_feature_as_large_as_the_image_covers_the_middle():
         (Plant(), Grid(n=4, spurious=("one",)), "each with images"),
     ],
 )
-def test_what_cannot_be_is_refused(plant, grid, said):
+def test_what_cannot_be_is_refused(digits, plant, grid, said):
     with pytest.raises(CallError) as error:
-        PlantedBenchmark(load_benchmark("digits"), plant, grid).drafts()
+        PlantedBenchmark(digits, plant, grid).drafts()
     assert said in str(error.value)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlm_data.controlled.correlation import correlated_counts, cramers_v
@@ -12,6 +12,7 @@ from vlm_data.errors import CallError
 CELLS = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=2, max_size=4)
 
 
+@settings(max_examples=30)
 @given(CELLS, st.floats(0, 1), st.data())
 def test_the_largest_set_fits_and_the_next_larger_does_not(cells, v, data):
     available = np.array(cells)

@@ -67,6 +67,7 @@ class BuildChoice:
         """
         from vlm_data.controlled import plans
 
+        self._check_source()
         kind = COCO if self.source == COCO else PLANT if self.source.startswith(PLANT) else ""
         self._refuse_others(kind)
         if kind == COCO:
@@ -91,6 +92,16 @@ class BuildChoice:
             )
         feature = self.feature or "red rectangle"
         return plans.plan_canvases(self.source, self.data_root, feature, self._grid(), self.canvas, console.progress)
+
+    def _check_source(self) -> None:
+        from vlm_data.controlled.objects import SOURCES
+        from vlm_data.errors import unknown_name
+
+        known = [*SOURCES.names(), COCO]
+        planted = self.source.startswith(PLANT) and self.source != PLANT
+        if not planted and self.source not in known:
+            hint = "Data of yours is written behind plant:, for example plant:folder:photos."
+            raise unknown_name("source of controlled settings", self.source, known, hint)
 
     def _refuse_others(self, kind: str) -> None:
         from vlm_data.errors import CallError

@@ -14,7 +14,7 @@ from vlm_data.controlled.photo_settings import PhotoFiles, PhotoSettings
 from vlm_data.controlled.planted_settings import PlantedBenchmark
 from vlm_data.controlled.planting import SPLITS, Plant
 from vlm_data.controlled.quadrant_settings import QuadrantPool, quadrant_drafts
-from vlm_data.controlled.writing import write_drafts
+from vlm_data.controlled.writing import check_place, write_drafts
 from vlm_data.progress import Progress, silent
 
 _PRECISION = 0.005
@@ -37,13 +37,22 @@ class Plan:
     pool: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def facts(self, out: str | os.PathLike[str]) -> list[dict[str, Any]]:
-        """Return what every setting would be, without writing anything.
+    def facts(self, out: str | os.PathLike[str], *, overwrite: bool = False) -> list[dict[str, Any]]:
+        """Check that the settings can be written, and return what each would be, without writing anything.
 
         Args:
             out: folder that the settings would be written to.
+            overwrite: see `write`.
+
+        Raises:
+            CallError: if something is there that would be lost.
         """
-        return [_facts(draft, Path(out)) for draft in self.drafts()]
+        told, names = [], []
+        for draft in self.drafts():
+            told.append(_facts(draft, Path(out)))
+            names.append(draft.setting.name)
+        check_place(out, names, pool=self.pool if self.pictures else None, overwrite=overwrite)
+        return told
 
     def write(
         self, out: str | os.PathLike[str], *, overwrite: bool = False, progress: Progress = silent

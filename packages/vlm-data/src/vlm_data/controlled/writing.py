@@ -60,7 +60,7 @@ def write_drafts(
         CallError: if a setting is there, or `out` has other images; with `overwrite`, if what is there is none of ours,
             or settings that are not made again would lose their images.
     """
-    out, facts = Path(out), json.dumps(dict(pool or {}), indent=1, sort_keys=True) + "\n"
+    out, facts = Path(out), _pool_text(pool)
     new_pictures = pictures is not None and not _has_pool(out, facts, overwrite)
     names: list[str] = []
     with replacing_folder(out, keep_others=True) as temporary:
@@ -75,6 +75,35 @@ def write_drafts(
             pictures(temporary / IMAGES)
             write_text(temporary / POOL_FILE, facts)
     return [out / name for name in names]
+
+
+def check_place(
+    out: str | os.PathLike[str],
+    names: Sequence[str],
+    *,
+    pool: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Check what `write_drafts` checks of the folder, without writing anything.
+
+    Args:
+        out: of all settings.
+        names: of the settings that would be written.
+        pool: what the images are made of; None where settings point at images elsewhere.
+        overwrite: see `write_drafts`.
+
+    Raises:
+        CallError: see `write_drafts`.
+    """
+    out = Path(out)
+    for name in names:
+        _check_free(out / name, SETTING_FILE, overwrite)
+    if pool is not None and not _has_pool(out, _pool_text(pool), overwrite):
+        _check_alone(out, names)
+
+
+def _pool_text(pool: Mapping[str, Any] | None) -> str:
+    return json.dumps(dict(pool or {}), indent=1, sort_keys=True) + "\n"
 
 
 def _has_pool(out: Path, facts: str, overwrite: bool) -> bool:
