@@ -82,7 +82,8 @@ class Regions:
         whole = np.isfinite(self.boxes).all(axis=1) & (x1 < x2) & (y1 < y2)
         self._require(whole, "boxes", "x1 < x2 and y1 < y2, in pixels")
         if self.embeddings is not None:
-            lengths = np.linalg.norm(self.embeddings, axis=1)  # not finite where an entry is not
+            # Without a temporary array of the size of the embeddings; not finite where an entry is not.
+            lengths = np.sqrt(np.einsum("kd,kd->k", self.embeddings, self.embeddings))
             expected = "numbers that are finite and a vector of length one; leave out regions the model does not see"
             self._require(np.abs(lengths - 1) < _UNIT, "embeddings", expected)
         if self.logits is not None:
