@@ -109,6 +109,7 @@ def test_a_feature_in_photographs_of_the_users_own(vlm, photos):
         (["plant:digits", "--place", "top"], "unknown place 'top'. Did you mean 'top-left'"),
         (["plant:digits", "--size", "2"], "the size of the feature is 2"),
         (["coco"], "lacks --images, --instances, --class-names, --feature"),
+        (["--seed", "1"], "--seed with the source 'digits'; expected it with coco or plant:DATA"),
         (["coco", "--size", "0.2"], "--size with the source 'coco'; expected it with plant:DATA"),
         ([*PHOTOS, "--feature", "couch", "--val-images", "val2017"], "need --val-images and --val-instances"),
     ],

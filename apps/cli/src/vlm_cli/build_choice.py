@@ -19,19 +19,16 @@ COCO, PLANT = "coco", "plant:"
 _SIZES = {"n": 4000, "val": 1000, "test": 1000}
 _ALL = 2**31
 """More images than a benchmark has."""
-_ONLY = {
-    "canvas": "canvases (digits, mnist, fashion-mnist)",
-    "place": "plant:DATA",
-    "size": "plant:DATA",
-    "images": COCO,
-    "instances": COCO,
-    "captions": COCO,
-    "val_images": COCO,
-    "val_instances": COCO,
-    "val_captions": COCO,
-    "class_names": COCO,
+_ONLY: dict[str, tuple[str, ...]] = {
+    "canvas": ("",),
+    "place": (PLANT,),
+    "size": (PLANT,),
+    **dict.fromkeys(("images", "instances", "captions"), (COCO,)),
+    **dict.fromkeys(("val_images", "val_instances", "val_captions", "class_names"), (COCO,)),
+    "seed": (COCO, PLANT),
 }
-"""Flags that one kind of source takes notice of."""
+"""The kinds of source that take notice of a flag; the others take all of them."""
+_KINDS = {"": "canvases (digits, mnist, fashion-mnist)", COCO: COCO, PLANT: "plant:DATA"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +54,7 @@ class BuildChoice:
     val_captions: Path | None
     class_names: tuple[str, ...]
     data_root: Path | None
-    data_seed: int
+    seed: int | None
 
     def plan(self, console: Console) -> "Plan":
         """Read what the settings are made of, and return what would be built.
@@ -79,7 +76,7 @@ class BuildChoice:
             given = {"place": self.place, "size": self.size}
             plant = Plant(
                 Feature.of(self.feature or str(Feature())),
-                seed=self.data_seed,
+                seed=self.seed or 0,
                 **{key: value for key, value in given.items() if value is not None},
             )
             return plans.plan_planting(
@@ -87,7 +84,7 @@ class BuildChoice:
                 self.data_root,
                 plant,
                 self._grid(dict.fromkeys(_SIZES, _ALL)),
-                seed=self.data_seed,
+                seed=self.seed or 0,
                 progress=console.progress,
             )
         feature = self.feature or "red rectangle"
@@ -106,20 +103,20 @@ class BuildChoice:
     def _refuse_others(self, kind: str) -> None:
         from vlm_data.errors import CallError
 
-        mine = {COCO: COCO, PLANT: "plant:DATA", "": _ONLY["canvas"]}[kind]
-        foreign = [name for name, whose in _ONLY.items() if whose != mine and getattr(self, name) not in (None, ())]
+        foreign = [name for name, whose in _ONLY.items() if kind not in whose and getattr(self, name) not in (None, ())]
         if foreign:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
+            expected = " or ".join(_KINDS[whose] for whose in _ONLY[foreign[0]])
             raise CallError(
-                f"{flags} with the source {self.source!r}; expected it with {_ONLY[foreign[0]]}, the others take no "
-                "notice of it. Leave it out, or name another source."
+                f"{flags} with the source {self.source!r}; expected it with {expected}, the others take no notice of "
+                "it. Leave it out, or name another source."
             )
 
     def _grid(self, sizes: dict[str, int] = _SIZES) -> "Grid":
         from vlm_data.controlled.grid import Grid
 
         chosen = {name: getattr(self, name) or size for name, size in sizes.items()}
-        return Grid(self.values, self.spurious, self.seeds, data_seed=self.data_seed, **chosen)
+        return Grid(self.values, self.spurious, self.seeds, data_seed=self.seed or 0, **chosen)
 
     def _photos(self) -> tuple["PhotoFiles", "PhotoFiles | None"]:
         from vlm_data.controlled.photo_settings import PhotoFiles
@@ -181,9 +178,13 @@ build_options = options.several(
         help="Strengths of the tie, Cramer's V from 0 to 1, with commas between.",
     ),
     click.option(
-        "--seeds", callback=_listed(int), default="0", show_default=True, help="Of the draws, with commas between."
+        "--seeds",
+        callback=_listed(int),
+        default="0",
+        show_default=True,
+        help="Of the choice of training images, one per setting, with commas between.",
     ),
-    click.option("--n", type=click.IntRange(min=1), help="Training images.  [default: 4000; plant: all]"),
+    click.option("--n", type=click.IntRange(min=1), help="Training images, at most.  [default: 4000; plant: all]"),
     click.option("--val", type=click.IntRange(min=1), help="Validation images.  [default: 1000; plant: all]"),
     click.option("--test", type=click.IntRange(min=1), help="Test images.  [default: 1000; plant: all]"),
     click.option("--canvas", type=int, help="Side of a canvas in pixels.  [default: 32 of digits, 56 of the others]"),
@@ -197,6 +198,6 @@ build_options = options.several(
     _photo_option("--val-instances", "JSON file of their boxes and categories."),
     _photo_option("--val-captions", "JSON file of their captions."),
     options.data_root_option,
-    options.data_seed_option,
+    click.option("--seed", type=click.IntRange(min=0), help="coco, plant: of splits and random places.  [default: 0]"),
 )
 """Flags that make a `BuildChoice`."""
