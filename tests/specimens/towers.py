@@ -10,12 +10,19 @@ from vlm_models import load_encoder
 from vlm_models.openclip.encoder import OpenClipEncoder
 
 TOWERS = ("class token", "class token of transformers", "resnet", "convnext", "coca", "siglip", "albef", "blip")
+FURTHER_TOWERS = ("mean of patches", "norm after the mean", "timm class token", "timm mean", "timm latents")
+"""Other ways to pool patch tokens."""
 _TEXT = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
 _VIT = {"image_size": 32, "layers": 3, "width": 24, "head_width": 8, "patch_size": 8, "mlp_ratio": 2.0}
 _VISION = {
     "resnet": {"image_size": 64, "layers": (1, 1, 1, 1), "width": 8, "head_width": 8},
     "convnext": {"image_size": 64, "timm_model_name": "convnext_atto", "timm_pool": "", "timm_proj": "linear"},
     "coca": {**_VIT, "attentional_pool": True, "attn_pooler_heads": 2, "attn_pooler_queries": 4, "output_tokens": True},
+    "mean of patches": {**_VIT, "pool_type": "avg"},
+    "norm after the mean": {**_VIT, "pool_type": "avg", "final_ln_after_pool": True},
+    "timm class token": {"image_size": 64, "timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": "linear"},
+    "timm mean": {"image_size": 64, "timm_model_name": "test_vit2", "timm_pool": "avg", "timm_proj": "linear"},
+    "timm latents": {"image_size": 160, "timm_model_name": "test_vit3", "timm_pool": "map", "timm_proj": "linear"},
 }
 """What `open_clip.CLIPVisionCfg` takes."""
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from vlm_data.errors import CallError
 from vlm_data.preprocess import Preprocess
-from vlm_models.capabilities import require
+from vlm_models.capabilities import CapabilityError, require
+from vlm_models.region_attention import VisionStack
 from vlm_models.region_batch import RegionBatch
 from vlm_models.text_reading import TextReading
 
@@ -170,8 +171,18 @@ class DualEncoder(nn.Module, ABC):
         raise require(self, "tokens")
 
     def project_image(self, pooled: Float[Tensor, "k width"]) -> Float[Tensor, "k d"]:
-        """Return the image features of pooled tokens: the last linear map of the image tower."""
-        return pooled @ self.projections()[0]
+        """Return the image features of pooled tokens: the last linear map of the image tower.
+
+        Raises:
+            CapabilityError: if that map takes something else than tokens, as after the attention pooling of CoCa.
+        """
+        last = self.projections()[0]
+        if pooled.shape[-1] != len(last):
+            raise CapabilityError(
+                f"{self.spec} projects vectors of {len(last)} numbers, not its tokens of {pooled.shape[-1]}: it pools "
+                "them by a layer of its own first. Take the region pooling attention or crop."
+            )
+        return pooled @ last
 
     def features_and_map(self, images: Tensor) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n width rows columns"]]:
         """Return raw image features and the map that regions are cut from, here the patch tokens in their places.
@@ -194,6 +205,17 @@ class DualEncoder(nn.Module, ABC):
             CapabilityError: if the tower cannot be pooled so.
         """
         raise require(self, "region attention")
+
+    def vision_stack(self, images: Tensor) -> VisionStack:
+        """Return the blocks of the image tower, to which images of this size can be shown in part.
+
+        Raises:
+            CapabilityError: if the tower is no transformer that reads a class token or pools by attention.
+        """
+        raise CapabilityError(
+            f"{self.spec} cannot be shown a part of an image only: its image tower is no transformer of a known kind "
+            "that reads a class token or pools by attention. Take the region pooling crop."
+        )
 
     def last_stage(self) -> nn.Module:
         """Return the module of a convolutional image tower that gives its last feature map, (n, width, rows, columns).

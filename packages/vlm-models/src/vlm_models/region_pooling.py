@@ -11,10 +11,8 @@ from torchvision.ops import roi_align
 from vlm_data.errors import CallError, unknown_name
 from vlm_models.capabilities import require
 from vlm_models.interface import DualEncoder
+from vlm_models.region_attention import Pooled, encoded_alone, weighted_means
 from vlm_models.region_batch import RegionBatch
-
-Pooled = tuple[Float[Tensor, "n d"], Float[Tensor, "k d"]]
-"""Raw features of images and of regions."""
 
 
 def features_with_regions(
@@ -29,8 +27,11 @@ def features_with_regions(
     `attention`: the pooling of the tower itself, restricted to the region: the class token (or the pooling head) of the
     last layer sees itself and the patches of the region, each by the share that the region covers. `patch`: the mean of
     the patch tokens, weighted so, and projected. `roi`: RoIAlign (He et al. 2017) of the feature map, then the end of
-    the tower (RegionCLIP, Zhong et al. 2022). These three take one pass, and a region is seen within its image. `crop`:
-    the region, resampled to the size of an image, goes through the whole tower, and is seen without its surroundings.
+    the tower (RegionCLIP, Zhong et al. 2022). These three take one pass, and a region is seen within its image: its
+    patches have looked at all others, and may say what the image as a whole is taken for. Not so by the other two.
+    `crop`: the region, enlarged to the size of an image, goes through the whole tower. `masked`: from the first layer
+    on, the tower sees nothing but the patches of the region, at their size and place; all quadrants of an image cost
+    about as much as the image.
 
     Args:
         encoder: on the device of the images, in the mode it shall run in.
@@ -75,11 +76,11 @@ def shares_head(encoder: DualEncoder, pooling: str) -> bool:
 
     Example:
         >>> from vlm_models import load_encoder
-        >>> [shares_head(load_encoder("tiny"), pooling) for pooling in ("attention", "crop", "patch", "roi")]
-        [True, True, False, False]
+        >>> [shares_head(load_encoder("tiny"), pooling) for pooling in ("attention", "crop", "masked", "patch", "roi")]
+        [True, True, True, False, False]
     """
     check_pooling(pooling)
-    return pooling in ("attention", "crop") or (pooling == "roi" and encoder.region_head_is_shared)
+    return pooling in ("attention", "crop", "masked") or (pooling == "roi" and encoder.region_head_is_shared)
 
 
 def check_pooling(pooling: str) -> None:
@@ -121,13 +122,13 @@ def _by_patches(encoder: DualEncoder, images: Tensor, regions: RegionBatch) -> P
         raise require(encoder, "tokens")
     output = encoder.vision_tokens(images)
     features = encoder.encode_image(images) if output.features is None else output.features
-    patches = output.patches.flatten(1, 2)
-    # Weights of all patches of an image at once: a copy of its patches per region would cost far more memory.
-    slots, most = regions.slots(len(images))
-    weights = patches.new_zeros(len(images), most, patches.shape[1])
-    weights[regions.image_of, slots] = regions.shares(output.grid).to(patches.dtype)
-    means = (weights @ patches)[regions.image_of, slots]
+    means = weighted_means(output.patches.flatten(1, 2), output.grid, regions)
     return features, encoder.project_image(means)
+
+
+def _by_masking(encoder: DualEncoder, images: Tensor, regions: RegionBatch) -> Pooled:
+    stack = encoder.vision_stack(images)
+    return encoder.encode_image(images), encoded_alone(lambda: encoder.encode_image(images), stack, regions)
 
 
 def _by_roi(encoder: DualEncoder, images: Tensor, regions: RegionBatch) -> Pooled:
@@ -173,6 +174,7 @@ def _cut(maps: Tensor, regions: RegionBatch, size: int) -> Float[Tensor, "k c si
 _POOLERS: dict[str, Callable[[DualEncoder, Tensor, RegionBatch], Pooled]] = {
     "attention": _by_attention,
     "crop": _by_crop,
+    "masked": _by_masking,
     "patch": _by_patches,
     "roi": _by_roi,
 }

@@ -27,6 +27,8 @@ from vlm_models.fusion.tokens import (
 from vlm_models.fusion.vision import fusion_preprocess, image_tokens
 from vlm_models.interface import MatchingModel, VisionOutput
 from vlm_models.key_bias import silence_key_biases
+from vlm_models.region_attention import VisionStack, pooled_by_class_token
+from vlm_models.region_batch import RegionBatch
 from vlm_models.text_reading import TextReading, read_at_place
 from vlm_models.token_ids import check_ids
 
@@ -35,6 +37,7 @@ CAPABILITIES = (
     "image",
     "text",
     "tokens",
+    "region attention",
     "vision attention",
     "text attention",
     "cross attention",
@@ -101,6 +104,18 @@ class FusionEncoder(MatchingModel):
         """
         tokens = image_tokens(self.vision_model, images, self.preprocess, self.spec)
         return VisionOutput(tokens, tokens[:, 0], 1, self.sizes.grid, self.vision_proj(tokens[:, 0]))
+
+    def attend_regions(self, images: Tensor, regions: RegionBatch) -> tuple[Float[Tensor, "n d"], Float[Tensor, "k d"]]:
+        """Return image features, and those of regions whose class token sees their patches only."""
+
+        def finish(tokens: Tensor) -> Tensor:
+            return self.vision_proj(self.vision_model.post_layernorm(tokens))
+
+        return pooled_by_class_token(lambda: self.encode_image(images), self.vision_stack(images), finish, regions)
+
+    def vision_stack(self, images: Tensor) -> VisionStack:
+        """Return the blocks of the image tower, which compute attention themselves and take no mask."""
+        return VisionStack(list(self.vision_model.encoder.layers), self.sizes.grid, mask=None)
 
     def encode_text(self, tokens: Int64[Tensor, "n length"]) -> Float[Tensor, "n d"]:
         """Return raw text features, the projected first state; columns that are padding in every row cost nothing."""

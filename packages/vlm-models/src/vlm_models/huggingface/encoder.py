@@ -13,6 +13,8 @@ from vlm_models.huggingface import towers as towers
 from vlm_models.huggingface.tokens import HfTokens
 from vlm_models.interface import DualEncoder, VisionOutput
 from vlm_models.key_bias import silence_key_biases
+from vlm_models.region_attention import VisionStack
+from vlm_models.region_batch import RegionBatch
 from vlm_models.text_reading import TextReading, read_at_end, read_at_place
 
 TOKENIZER_FOLDER = "tokenizer"
@@ -46,6 +48,7 @@ class HfEncoder(DualEncoder):
         self.licence = architecture.get("licence", "")
         self.embedding_dim = towers.embedding_dim(self.model)
         self.capabilities = towers.capabilities(self.model)
+        self.region_head_is_shared = towers.pools_by_attention(self.model)
         silence_key_biases(model)  # all have absolute positions, so the bias of a key never has an effect
 
     def encode_image(self, images: Tensor) -> Float[Tensor, "n d"]:
@@ -111,6 +114,14 @@ class HfEncoder(DualEncoder):
         if not towers.pools_by_attention(self.model):
             return super().region_features(cut)
         return self.project_image(self.model.vision_model.head(cut.flatten(2).transpose(1, 2)))
+
+    def attend_regions(self, images: Tensor, regions: RegionBatch) -> tuple[Float[Tensor, "n d"], Float[Tensor, "k d"]]:
+        """Return image features, and those of regions pooled as the tower pools an image."""
+        return towers.attend_regions(self.model, self._pixels(images), regions)
+
+    def vision_stack(self, images: Tensor) -> VisionStack:
+        """Return the blocks of the image tower."""
+        return towers.vision_stack(self.model, images)
 
     def attention_modules(self, tower: str) -> Sequence[nn.Module]:
         """Return the attention modules of a tower, first layer first.

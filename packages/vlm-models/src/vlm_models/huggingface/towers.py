@@ -9,6 +9,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from vlm_models.interface import VisionOutput
+from vlm_models.region_attention import Pooled, VisionStack, pooled_by_class_token, pooled_by_head
+from vlm_models.region_batch import RegionBatch
 
 ADAPTER_TARGETS = (
     r".*layers?\.\d+\.(self_attn\.(q|k|v|out)_proj|mlp\.fc[12]"
@@ -24,7 +26,9 @@ LEGACY_END = 2
 def capabilities(model: Any) -> frozenset[str]:
     """Return what a dual encoder of transformers can do, read off its modules."""
     recorded = [tower for tower in ("vision", "text", "pooling") if attention_modules(model, tower)]
-    return frozenset({"image", "text", "tokens", "adapters", *(f"{tower} attention" for tower in recorded)})
+    return frozenset(
+        {"image", "text", "tokens", "region attention", "adapters", *(f"{tower} attention" for tower in recorded)}
+    )
 
 
 def attention_modules(model: Any, tower: str) -> Sequence[nn.Module]:
@@ -135,6 +139,28 @@ def run_vision(model: Any, pixels: Float[Tensor, "n 3 height width"]) -> Any:
 def project_image(model: Any, pooled: Float[Tensor, "n width"]) -> Float[Tensor, "n d"]:
     """Return the features of pooled tokens; SigLIP has no map after its pooling."""
     return model.visual_projection(pooled) if hasattr(model, "visual_projection") else pooled
+
+
+def vision_stack(model: Any, pixels: Float[Tensor, "n 3 height width"]) -> VisionStack:
+    """Return the blocks of the image tower, and the attention of its head if it pools by that."""
+    pooling = model.vision_model.head.attention if pools_by_attention(model) else None
+    return VisionStack(list(model.vision_model.encoder.layers), grid(model, pixels), "attention_mask", pooling=pooling)
+
+
+def attend_regions(model: Any, pixels: Float[Tensor, "n 3 height width"], regions: RegionBatch) -> Pooled:
+    """Return image features, and those of regions pooled as the tower pools an image."""
+    stack = vision_stack(model, pixels)
+    if stack.pooling is None:
+
+        def finish(tokens: Tensor) -> Tensor:
+            return project_image(model, model.vision_model.post_layernorm(tokens))
+
+        return pooled_by_class_token(
+            lambda: project_image(model, run_vision(model, pixels).pooler_output), stack, finish, regions
+        )
+    output = run_vision(model, pixels)
+    parts = pooled_by_head(output.last_hidden_state, model.vision_model.head, stack, regions)
+    return project_image(model, output.pooler_output), project_image(model, parts)
 
 
 def text_features(model: Any, tokens: Int64[Tensor, "n length"], padding: int) -> Float[Tensor, "n d"]:

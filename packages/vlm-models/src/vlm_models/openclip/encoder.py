@@ -13,8 +13,9 @@ from vlm_models.interface import DualEncoder, VisionOutput
 from vlm_models.key_bias import silence_key_biases
 from vlm_models.openclip import towers as towers
 from vlm_models.openclip.causal_text import encode_short_text, needed_tokens
-from vlm_models.openclip.region_attention import attend_regions
+from vlm_models.openclip.region_attention import attend_regions, vision_stack
 from vlm_models.openclip.text_reading import read_text
+from vlm_models.region_attention import VisionStack
 from vlm_models.region_batch import RegionBatch
 from vlm_models.text_reading import TextReading
 from vlm_models.token_ids import check_ids
@@ -142,6 +143,15 @@ class OpenClipEncoder(DualEncoder):
         if "region attention" not in self.capabilities:
             raise require(self, "region attention")
         return attend_regions(self.clip.visual, self._pixels(images), regions)
+
+    def vision_stack(self, images: Tensor) -> VisionStack:
+        """Return the blocks of the image tower.
+
+        Raises:
+            CapabilityError: if it is no transformer that reads a class token or pools by attention.
+        """
+        found = vision_stack(self.clip.visual, images)
+        return super().vision_stack(images) if found is None else found
 
     def last_stage(self) -> nn.Module:
         """Return the last stage of a ResNet of OpenAI's kind, or all stages of a convolutional tower of timm.
