@@ -75,7 +75,7 @@ def test_planted_photographs_differ_from_the_originals_in_the_feature_alone(phot
 def test_a_benchmark_in_memory_keeps_its_pixels_and_its_evidence(digits, tmp_path):
     before, planted = digits, PlantedBenchmark(digits, Plant(), Grid(spurious=("nine",)))
     drafts = planted.drafts()
-    facts = Plan(lambda: drafts, planted.pictures(drafts), planted.pool(drafts)).write(tmp_path / "out")[0]
+    facts = Plan(lambda: drafts, len(drafts), planted.pictures(drafts), planted.pool(drafts)).write(tmp_path / "out")[0]
     after = load_benchmark(facts["data"])
     assert after.train.ids == before.train.ids and after.templates == before.templates
     for row in range(0, 200, 7):

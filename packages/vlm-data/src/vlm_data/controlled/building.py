@@ -4,11 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlm_data.controlled.features import Feature
 from vlm_data.controlled.grid import Grid
-from vlm_data.controlled.objects import SOURCES
-from vlm_data.controlled.quadrant_settings import QuadrantPool, quadrant_drafts
-from vlm_data.controlled.writing import write_drafts
+from vlm_data.controlled.plans import plan_canvases
 from vlm_data.progress import Progress, silent
 
 PathLike = str | os.PathLike[str]
@@ -66,13 +63,5 @@ def build_settings(
         ['digits-nine-v0.95-s0']
     """
     grid = Grid(tuple(values), tuple(classes), tuple(seeds), n, val, test)
-    objects = SOURCES.load(source).load(Path(root) if root else None)
-    pool = QuadrantPool(objects, grid, Feature.of(feature), canvas)
-    return write_drafts(
-        out,
-        quadrant_drafts(pool),
-        pictures=lambda folder: pool.draw_pictures(folder, progress),
-        pool=pool.facts,
-        overwrite=overwrite,
-        progress=progress,
-    )
+    plan = plan_canvases(source, Path(root) if root else None, feature, grid, canvas, progress)
+    return [Path(one["setting"]) for one in plan.write(out, overwrite=overwrite, progress=progress)]

@@ -27,12 +27,14 @@ class Plan:
 
     Attributes:
         drafts: makes the settings, the same every time.
+        count: number of settings.
         pictures: writes the images that the settings share into a folder; None where they are elsewhere.
         pool: what these images are made of.
         notes: what the user should know about the images.
     """
 
     drafts: Callable[[], Iterable[Draft]]
+    count: int
     pictures: Callable[[Path], None] | None = None
     pool: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -65,7 +67,9 @@ class Plan:
                 told.append(_facts(draft, Path(out)))
                 yield draft
 
-        write_drafts(out, noted(), pictures=self.pictures, pool=self.pool, overwrite=overwrite, progress=progress)
+        write_drafts(
+            out, noted(), self.count, pictures=self.pictures, pool=self.pool, overwrite=overwrite, progress=progress
+        )
         return told
 
 
@@ -123,7 +127,8 @@ def plan_canvases(
     """
     planted = Feature.of(feature)
     pool = QuadrantPool(SOURCES.load(source).load(root), grid, planted, canvas)
-    return Plan(lambda: quadrant_drafts(pool), lambda folder: pool.draw_pictures(folder, progress), pool.facts)
+    count = len(grid.settings(pool.objects.class_names))
+    return Plan(lambda: quadrant_drafts(pool), count, lambda folder: pool.draw_pictures(folder, progress), pool.facts)
 
 
 def plan_photos(
@@ -136,7 +141,7 @@ def plan_photos(
         DataLayoutError: for files that are not in the format, or photographs that are not there.
     """
     settings = PhotoSettings(training, evaluation, classes, feature, grid)
-    return Plan(settings.drafts, notes=settings.notes)
+    return Plan(settings.drafts, len(grid.settings(classes)), notes=settings.notes)
 
 
 def plan_planting(
@@ -160,4 +165,4 @@ def plan_planting(
     drafts = planted.drafts()
     left_out = planted.left_out
     notes = (f"{left_out} images have no class and were left out.",) if left_out else ()
-    return Plan(lambda: drafts, planted.pictures(drafts, progress), planted.pool(drafts), notes)
+    return Plan(lambda: drafts, len(drafts), planted.pictures(drafts, progress), planted.pool(drafts), notes)

@@ -34,6 +34,7 @@ IMAGES = "images"
 def write_drafts(
     out: str | os.PathLike[str],
     drafts: Iterable[Draft],
+    count: int,
     *,
     pictures: Callable[[Path], None] | None = None,
     pool: Mapping[str, Any] | None = None,
@@ -48,6 +49,7 @@ def write_drafts(
     Args:
         out: of all settings; made where it is missing.
         drafts: the settings; they may be made while they are written.
+        count: how many there are, for progress.
         pictures: writes the images into the folder that it is given; None where settings point at images elsewhere.
         pool: what the images are made of; kept, and compared when settings are added.
         overwrite: replace settings and images that are there.
@@ -69,7 +71,7 @@ def write_drafts(
             _check_free(out / name, SETTING_FILE, overwrite)
             write_setting(temporary / name, draft.setting, draft.samples, draft.regions)
             names.append(name)
-            progress("settings written", len(names), len(names))
+            progress("settings written", len(names), count)
         if pictures and new_pictures:
             _check_alone(out, names)
             pictures(temporary / IMAGES)
