@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vlm_data.caption_labels import caption_label
 from vlm_data.controlled import build_settings, load_setting
 from vlm_data.controlled.canvases import compose, draw_canvases, quadrant_boxes
 from vlm_data.controlled.correlation import cramers_v
@@ -137,6 +138,8 @@ def test_captions_name_the_class_and_never_the_feature():
     assert all(
         draft.setting.class_names[label] in text for text, label in zip(texts, draft.samples.labels, strict=False)
     )
+    read = [caption_label(text, draft.setting.class_names) for text in texts]
+    assert read == draft.samples.labels[:200].tolist()
     assert not any("red" in text.split() or "rectangle" in text for text in texts)
     for start in ("the image shows a", "the digit appears to be", "there is an image showing a", "the number is a"):
         assert sum(text.startswith(start) for text in texts) > 25
