@@ -80,6 +80,11 @@ def _told(
     clusters = findings(statistics, judgement, medoids, kept.embeddings, names, options)
     top = statistics.ids[judgement.order[0]] if len(judgement.order) else None
     ids = statistics.ids[statistics.position]
+    if clusters and clusters[0].rank and clusters[0].is_absence:
+        notes += (
+            f"the best finding is that cluster {clusters[0].cluster} is absent: its regions show what is there when "
+            "the feature is not. Do not fine-tune away from them.",
+        )
     marked = kept.replace(clusters=ids, spurious=ids == top if top is not None else np.zeros(len(ids), dtype=bool))
     scores = None if kept.labels is None else kept.logits  # where they can be right or wrong, somebody will ask
     return Discovery(

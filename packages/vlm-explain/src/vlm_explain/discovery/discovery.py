@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlm_data.errors import VlmDataError
-from vlm_data.files import write_text
+from vlm_data.files import replacing_folder, write_text
 from vlm_data.tables import Regions
 from vlm_explain.discovery.finding import Finding
 from vlm_explain.discovery.options import DiscoveryOptions
@@ -83,14 +83,12 @@ class Discovery:
     def save(self, folder: str | os.PathLike[str]) -> "Discovery":
         """Write discovery.json, regions.parquet and clusters.parquet into a folder and return the discovery.
 
-        The document comes last: a folder without it holds no finished discovery.
+        All three appear in one step; other files in the folder stay.
         """
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        (target / DOCUMENT).unlink(missing_ok=True)
-        self.regions.save(target / REGIONS)
-        self.medoids.save(target / CLUSTERS)
-        write_text(target / DOCUMENT, json.dumps(self.document(), indent=1, allow_nan=False) + "\n")
+        with replacing_folder(folder, keep_others=True) as target:
+            self.regions.save(target / REGIONS)
+            self.medoids.save(target / CLUSTERS)
+            write_text(target / DOCUMENT, json.dumps(self.document(), indent=1, allow_nan=False) + "\n")
         return self
 
     @classmethod

@@ -30,19 +30,18 @@ def reason_for_nothing(statistics: ClusterStatistics, judgement: Judgement, opti
             "more regions, or take a strategy without influence, such as weighted-gap."
         )
     left = judgement.sieved()
-    sentences = [f"Of {len(statistics.ids)} clusters"]
     said = {
-        STRATEGY: f"{left[STRATEGY].sum()} pass the strategy {options.strategy}",
-        CLASS_TIE: f"{left[CLASS_TIE].sum()} of these do not follow the class (tie at most {options.class_tie:g})",
-        MINIMUM_GAP: f"{left[MINIMUM_GAP].sum()} of these raise one class and lower another by {options.minimum_gap:g}",
+        STRATEGY: f"pass the strategy {options.strategy}",
+        CLASS_TIE: f"also the bound on the tie to the class ({options.class_tie:g})",
+        MINIMUM_GAP: f"also the least gap both ways ({options.minimum_gap:g})",
     }
     if SIGNIFICANCE in left:
         smallest = judgement.p_values[left[MINIMUM_GAP]].min(initial=1.0)
-        said[SIGNIFICANCE] = (
-            f"none of these is significant at the level {options.level:g} (smallest corrected p-value {smallest:.2g})"
-        )
-    for name, words in said.items():
-        sentences.append(words if left[name].any() else words.replace("0 ", "none ", 1))
-        if not left[name].any():
+        said[SIGNIFICANCE] = f"also the test at the level {options.level:g} (smallest corrected p-value {smallest:.2g})"
+    words = []
+    for name, passed in said.items():
+        count = int(left[name].sum())
+        words.append(f"{count or 'none'} {passed}")
+        if not count:
             break
-    return f"{sentences[0]}, {', '.join(sentences[1:])}."
+    return f"Of {len(statistics.ids)} clusters, {', '.join(words)}."

@@ -6,17 +6,24 @@ from jaxtyping import Float64
 from vlm_explain.discovery.incidence import shares
 from vlm_explain.discovery.statistics import ClusterStatistics
 
+_BLOCK = 1 << 16
+"""Images at a time."""
+
 
 def incidence_correlations(statistics: ClusterStatistics) -> Float64[np.ndarray, "C C"]:
     """Return the correlation of each two clusters over images: 1 in the same ones, -1 each where the other is not.
 
     0 where a cluster is in every image: it tells images apart from none.
     """
-    table = statistics.incidence.dense.astype(np.float32)
+    table = statistics.incidence.dense
     n = len(table)
-    mean = table.mean(axis=0, dtype=np.float64)
+    together = np.zeros((table.shape[1],) * 2)
+    for start in range(0, n, _BLOCK):
+        part = table[start : start + _BLOCK].astype(np.float32)  # whole numbers up to the block: exact
+        together += part.T @ part
+    mean = together.diagonal() / n
     spread = np.sqrt(mean * (1 - mean))
-    covariance = (table.T @ table).astype(np.float64) / n - np.outer(mean, mean)
+    covariance = together / n - np.outer(mean, mean)
     both = np.outer(spread, spread)
     return np.divide(covariance, both, out=np.zeros_like(both), where=both > 0)
 

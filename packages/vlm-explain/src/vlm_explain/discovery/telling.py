@@ -1,10 +1,11 @@
 """From arrays over clusters to one entry per cluster."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Int64
 
 from vlm_explain.discovery.finding import Finding, Gap
-from vlm_explain.discovery.gaps import gap_scores
 from vlm_explain.discovery.intervals import gap_intervals
 from vlm_explain.discovery.judgement import Judgement
 from vlm_explain.discovery.options import DiscoveryOptions
@@ -12,6 +13,8 @@ from vlm_explain.discovery.relations import incidence_correlations
 from vlm_explain.discovery.statistics import ClusterStatistics
 
 _SHOWN = 100
+_BLOCK = 1 << 16
+"""Regions at a time."""
 
 
 def findings(
@@ -35,41 +38,60 @@ def findings(
     rank = {int(position): number for number, position in enumerate(judgement.order, start=1)}
     rest = np.lexsort((statistics.ids, -judgement.scores))
     order = [*map(int, judgement.order), *(int(position) for position in rest if int(position) not in rank)]
-    gaps, scores = _gaps(statistics, class_names), gap_scores(statistics.gaps.weighted)
-    correlations = incidence_correlations(statistics)
-    similarity = np.einsum("kd,kd->k", embeddings, embeddings[medoids[statistics.position]])
-    by_cluster = np.lexsort((-similarity, statistics.position))
-    starts = np.searchsorted(statistics.position[by_cluster], np.arange(len(statistics.ids)))
-    weighted = np.nan_to_num(statistics.gaps.weighted)
-    found = []
-    for c in order:
-        absent = bool(judgement.absence[c])
-        pull = judgement.pulls[c]
-        best = int(weighted[c].argmin() if absent else weighted[c].argmax())
-        members = by_cluster[starts[c] : starts[c] + min(_SHOWN, statistics.sizes[c])]
-        found.append(
-            Finding(
-                cluster=int(statistics.ids[c]),
-                rank=rank.get(c),
-                regions=int(statistics.sizes[c]),
-                images=int(statistics.images[c]),
-                score=float(judgement.scores[c]),
-                gap_score=float(scores[c]),
-                influence=_number(statistics.influence[c]),
-                p_value=_number(judgement.p_values[c]),
-                class_tie=float(judgement.ties[c]),
-                attribute=class_names[best] if weighted[c, best] * (-1 if absent else 1) > 0 else None,
-                pull=float(pull[np.abs(pull).argmax()]),
-                is_absence=absent,
-                complement=_complement(statistics, correlations[c], judgement, options) if absent else None,
-                same=_same(statistics, correlations[c], c, options),
-                failed=tuple(name for name, passed in judgement.passed.items() if not passed[c]),
-                medoid=int(medoids[c]),
-                ranked=tuple(int(row) for row in members),
-                gaps=gaps[c],
-            )
+    gaps, correlations = _gaps(statistics, class_names), incidence_correlations(statistics)
+    ranked = _by_similarity(statistics, medoids, embeddings)
+    return tuple(
+        Finding(
+            rank=rank.get(c),
+            medoid=int(medoids[c]),
+            ranked=ranked[c],
+            gaps=gaps[c],
+            same=_same(statistics, correlations[c], c, options),
+            complement=_complement(statistics, correlations[c], judgement, options) if judgement.absence[c] else None,
+            **_counted(statistics, judgement, c, class_names),
         )
-    return tuple(found)
+        for c in order
+    )
+
+
+def _counted(
+    statistics: ClusterStatistics, judgement: Judgement, c: int, class_names: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return what statistics and judgement tell of one cluster."""
+    weighted = np.nan_to_num(statistics.gaps.weighted[c])
+    absent, pull = bool(judgement.absence[c]), judgement.pulls[c]
+    needs = -weighted if absent else weighted  # the class that loses when the feature is absent
+    return {
+        "cluster": int(statistics.ids[c]),
+        "regions": int(statistics.sizes[c]),
+        "images": int(statistics.images[c]),
+        "score": float(judgement.scores[c]),
+        "gap_score": float(np.abs(weighted).sum()),
+        "influence": _number(statistics.influence[c]),
+        "p_value": _number(judgement.p_values[c]),
+        "class_tie": float(judgement.ties[c]),
+        "attribute": class_names[int(needs.argmax())] if needs.max() > 0 else None,
+        "pull": float(pull[np.abs(pull).argmax()]),
+        "is_absence": absent,
+        "failed": tuple(name for name, passed in judgement.passed.items() if not passed[c]),
+    }
+
+
+def _by_similarity(
+    statistics: ClusterStatistics, medoids: Int64[np.ndarray, " C"], embeddings: Float[np.ndarray, "k d"]
+) -> list[tuple[int, ...]]:
+    """Return for each cluster the rows of its regions that are most like its medoid."""
+    similarity = _similarity(embeddings, medoids[statistics.position])
+    order = np.lexsort((-similarity, statistics.position))
+    ends = np.cumsum(statistics.sizes)
+    starts = ends - statistics.sizes
+    return [tuple(order[start:end][:_SHOWN].tolist()) for start, end in zip(starts, ends, strict=True)]
+
+
+def _similarity(embeddings: Float[np.ndarray, "k d"], medoid: Int64[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+    """Return the dot product of each region with the medoid of its cluster."""
+    blocks = [slice(start, start + _BLOCK) for start in range(0, len(embeddings), _BLOCK)]
+    return np.concatenate([(embeddings[rows] * embeddings[medoid[rows]]).sum(axis=1) for rows in blocks])
 
 
 def _same(
