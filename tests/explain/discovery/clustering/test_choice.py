@@ -57,6 +57,21 @@ def test_candidates_end_below_the_number_of_distinct_rows(rows, expected):
     assert (clustering.labels[clustering.medoids] == np.arange(choice.count)).all()
 
 
+@pytest.mark.parametrize(
+    ("points", "method", "silhouette"),
+    [
+        (1000, "alternate", "exact"),
+        (10_001, "spherical-k-means", "closed-form"),
+        (100_001, "mini-batch", "closed-form"),
+    ],
+)
+def test_auto_goes_by_the_number_of_points(points, method, silhouette):
+    embeddings = np.zeros((points, 3), dtype=np.float32)
+    embeddings[np.arange(points), np.arange(points) % 3] = 1
+    choice = cluster(embeddings, candidates=[2])
+    assert (choice.method, choice.silhouette, len(choice.clustering.medoids)) == (method, silhouette, 2)
+
+
 def test_progress_is_told_per_candidate():
     told = []
     cluster(np.eye(6), candidates=[2, 3], progress=lambda *call: told.append(call))

@@ -19,8 +19,9 @@ from vlm_explain.discovery.clustering.silhouette import (
 
 METHODS = Registry("vlm_explain.discovery.clustering.methods", "clustering method")
 AUTO = "auto"
-_SMALL, _SAMPLE = 10_000, 10_000
-"""Up to so many points all distances are held (400 MB as float32)."""
+_SMALL, _MIDDLE = 10_000, 100_000
+"""Up to so many points `auto` holds all distances (400 MB as float32), or sees all points in every round."""
+_SAMPLE = 10_000
 
 Score = Callable[[Points, Int64[np.ndarray, " n"], int], Float[np.ndarray, " m"]]
 SILHOUETTES: dict[str, Score] = {
@@ -83,7 +84,8 @@ def cluster(
     Args:
         embeddings: (n, d) rows of length 1.
         candidates: numbers of clusters to try, for example `candidate_counts(classes)`.
-        method: a file of `vlm_explain.discovery.clustering.methods`; `auto` is `alternate` up to 10,000 points.
+        method: a file of `vlm_explain.discovery.clustering.methods`; `auto` is `alternate` up to 10,000 points,
+            `spherical-k-means` up to 100,000, else `mini-batch`.
         silhouette: `exact`, `closed-form` (for unclipped distances), `sampled` (10,000 points), or `auto`: exact
             up to 10,000 points, else closed-form.
         clipped: whether the distance `1 - cosine` ends at 1, as published.
@@ -102,7 +104,7 @@ def cluster(
     points = Points(embeddings, clipped)
     counts = _allowed(embeddings, candidates)
     small = len(points) <= _SMALL
-    method = ("alternate" if small else "mini-batch") if method == AUTO else METHODS.canonical(method)
+    method = _method_for(len(points)) if method == AUTO else METHODS.canonical(method)
     silhouette = ("exact" if small else "closed-form") if silhouette == AUTO else silhouette
     if silhouette not in SILHOUETTES:
         raise unknown_name("silhouette", silhouette, (*SILHOUETTES, AUTO))
@@ -116,6 +118,12 @@ def cluster(
         progress("clustering, candidates", done, len(counts))
     assert best is not None  # there is one candidate at least
     return ClusterChoice(best, counts, tuple(scores), method, silhouette)
+
+
+def _method_for(points: int) -> str:
+    if points <= _SMALL:
+        return "alternate"
+    return "spherical-k-means" if points <= _MIDDLE else "mini-batch"
 
 
 def _allowed(embeddings: Float[np.ndarray, "n d"], candidates: Sequence[int]) -> tuple[int, ...]:
