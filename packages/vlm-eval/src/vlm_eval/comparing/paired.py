@@ -125,7 +125,7 @@ def group_runs(folders: Iterable[str | os.PathLike[str]], alpha: float = 1.0) ->
         if any(other.path == run.path for other in members):
             raise CallError(f"{run.path} is named twice; expected every run once.")
         members.append(run)
-    names = _names([members[0].recipe for members in groups.values()])
+    names = recipe_names([members[0].recipe for members in groups.values()])
     return [RunGroup(name, tuple(members), alpha) for name, members in zip(names, groups.values(), strict=True)]
 
 
@@ -139,8 +139,13 @@ def _settings_hash(recipe: Mapping[str, Any]) -> str:
     return text_hash(json.dumps(kept, sort_keys=True, default=str))
 
 
-def _names(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name each recipe by its method, and by the settings in which recipes of one method differ."""
+def recipe_names(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name each recipe by its method, and by the settings in which recipes of one method differ; seeds do not count.
+
+    Example:
+        >>> recipe_names([{"method": {"name": "full"}, "training": {"lr": rate, "seed": 3}} for rate in (0.1, 0.2)])
+        ['full training.lr=0.1', 'full training.lr=0.2']
+    """
     flat = [
         {f"{table}.{key}": value for table, keys in recipe.items() if isinstance(keys, Mapping)
          for key, value in keys.items() if key != "seed" and table not in _BESIDE_MODEL}

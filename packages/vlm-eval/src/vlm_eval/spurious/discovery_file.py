@@ -12,6 +12,8 @@ from vlm_data.errors import VlmDataError
 SPURIOUS = "spurious"
 """The folder of a run that its discovery is written to."""
 DISCOVERY, REGIONS, VALIDITY, SHEETS = "discovery.json", "regions.parquet", "validity.json", "sheets"
+PREDICTIONS = "predictions.parquet"
+"""The answers that a discovery was made of, in its folder."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Accuracy of images and of regions by class and presence of a feature, from tables."""
 
 import dataclasses
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from vlm_data.errors import CallError, VlmDataError, unknown_name
 from vlm_data.tables import Predictions, Regions
 from vlm_eval.metrics.subgroups import Subgroup, Subgroups, subgroups
+from vlm_eval.spurious.discovery_file import PREDICTIONS, REGIONS
 
 FEATURE, PRESENT, ABSENT = "feature", "with", "without"
 """Attribute of controlled settings, and its two values."""
@@ -81,6 +84,27 @@ def region_subgroups(regions: Regions, predictions: Predictions, presence: Prese
     classes, columns = predictions.logits.shape[1], (presence.present, presence.absent)
     correct = regions.logits.argmax(axis=1) == regions.labels
     return subgroups(correct, regions.labels, [values[row] for row in rows], classes, columns)
+
+
+def discovered_regions(folder: str | os.PathLike[str], presence: Presence = CONTROLLED) -> Subgroups | None:
+    """Return the accuracy of the regions that a discovery looked at, see `region_subgroups`.
+
+    Args:
+        folder: that `vlm spurious discover` wrote.
+        presence: the attribute to look at.
+
+    Returns:
+        None where there is no discovery, its regions are not labelled, or its images do not tell the feature.
+
+    Raises:
+        VlmDataError: if a file is damaged.
+    """
+    paths = [Path(folder) / name for name in (REGIONS, PREDICTIONS)]
+    if not all(path.is_file() for path in paths):
+        return None
+    regions, predictions = Regions.load(paths[0]), Predictions.load(paths[1])
+    told = regions.logits is not None and regions.labels is not None and presence.attribute in predictions.groups
+    return region_subgroups(regions, predictions, presence) if told else None
 
 
 def image_rows(regions: Regions, ids: tuple[str, ...]) -> np.ndarray:

@@ -3,22 +3,18 @@
 import dataclasses
 import math
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vlm_data.errors import CallError
-from vlm_data.tables import Predictions, Regions
+from vlm_data.tables import Predictions
 from vlm_eval.comparing.changes import Change
 from vlm_eval.comparing.paired import PairedTest, RunGroup, compare_groups
 from vlm_eval.metrics.subgroups import Subgroups, subgroups
 from vlm_eval.run_files import RunFiles, read_run
 from vlm_eval.score_table import ID
-from vlm_eval.spurious.discovery_file import REGIONS, SPURIOUS
-from vlm_eval.spurious.group_scores import CONTROLLED, region_subgroups
-
-TABLE = "predictions.parquet"
-"""The table of predictions that a discovery was made of, in its folder."""
+from vlm_eval.spurious.discovery_file import SPURIOUS
+from vlm_eval.spurious.group_scores import discovered_regions
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -113,7 +109,7 @@ def compare_mitigation(before: str | os.PathLike[str], after: RunFiles, alpha: f
         raise CallError(f"{start.path} and {after.path} were evaluated on different data; expected one setting.")
     cells = [subgroups(one.correct, one.labels, one.groups[attribute], one.logits.shape[1]) for one in tables]
     class_names = tuple(after.manifest.get("class_names", ())) or tuple(map(str, range(tables[1].logits.shape[1])))
-    found = [_regions(run) for run in (start, after)]
+    found = [discovered_regions(run.path / SPURIOUS) for run in (start, after)]
     regions = (found[0], found[1]) if found[0] is not None and found[1] is not None else None
     return Mitigation(names[0], names[1], data, test, (cells[0], cells[1]), attribute, class_names, regions)
 
@@ -123,13 +119,3 @@ def _test_table(run: RunFiles, alpha: float) -> Predictions:
         if table.meta.get("role", ID) == ID and math.isclose(float(table.meta["alpha"]), alpha, abs_tol=1e-6):
             return table
     raise CallError(f"{run.path} has no predictions at alpha {alpha:g} on its test set; finish the run first.")
-
-
-def _regions(run: RunFiles) -> Subgroups | None:
-    """Return the accuracy of the regions of a run's own discovery, where they are labelled and scored."""
-    paths: Sequence[Path] = [run.path / SPURIOUS / name for name in (REGIONS, TABLE)]
-    if not all(path.is_file() for path in paths):
-        return None
-    regions, predictions = Regions.load(paths[0]), Predictions.load(paths[1])
-    known = regions.logits is not None and regions.labels is not None
-    return region_subgroups(regions, predictions) if known and CONTROLLED.attribute in predictions.groups else None
