@@ -68,7 +68,11 @@ def test_planted_photographs_differ_from_the_originals_in_the_feature_alone(phot
     written = sorted((tmp_path / "out" / "images").rglob("*.png"))
     assert len(written) == sum(_table(d)[c][1] for d in (after.train, after.val, after.test) for c in (0, 1))
     regions = Regions.load(f"{facts['setting']}/regions.parquet")
-    assert len(regions) == len(written) and set(regions.contents) == {"disc"} and regions.spurious.all()
+    shown = dict(zip(regions.image_ids, regions.contents, strict=True))
+    train = after.train
+    assert [shown[name] for name in train.ids] == ["disc" if g == "with" else "" for g in train.groups["feature"]]
+    assert regions.spurious.tolist() == [word == "disc" for word in regions.contents]
+    assert len(regions) == len(shown) == 38 and regions.spurious.sum() == len(written)
     assert (regions.boxes == box).all() and after.train.evidence(0) is None
 
 

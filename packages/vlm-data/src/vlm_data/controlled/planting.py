@@ -97,15 +97,20 @@ class PlantedSplit:
         present: Bool[np.ndarray, " n"],
         class_names: Sequence[str],
     ) -> Regions:
-        """Return the box of the feature where it is present, and that of the evidence where it is known."""
-        planted, shown = np.flatnonzero(present).tolist(), np.flatnonzero(self.evidence_boxes.any(axis=1)).tolist()
+        """Return where the feature stands or would stand, and the box of the evidence where it is known.
+
+        The empty place is a region, too: images with the feature and without it have as many, so that the number of
+        regions tells nothing.
+        """
+        shown = np.flatnonzero(self.evidence_boxes.any(axis=1)).tolist()
         labels: list[int] = self.labels[shown].tolist()
+        words = [self.plant.feature.shape if has else "" for has in present.tolist()]
         return Regions(
-            tuple(ids[row] for row in (*planted, *shown)),
-            np.concatenate([self.boxes[planted], self.evidence_boxes[shown]]).astype(np.float64),
-            labels=np.array([UNLABELLED] * len(planted) + labels, dtype=np.int64),
-            contents=(self.plant.feature.shape,) * len(planted) + tuple([class_names[label] for label in labels]),
-            spurious=np.arange(len(planted) + len(shown)) < len(planted),
+            (*ids, *[ids[row] for row in shown]),
+            np.concatenate([self.boxes, self.evidence_boxes[shown]]).astype(np.float64),
+            labels=np.array([UNLABELLED] * len(words) + labels, dtype=np.int64),
+            contents=(*words, *[class_names[label] for label in labels]),
+            spurious=np.concatenate([present, np.zeros(len(shown), dtype=np.bool_)]),
         )
 
 
