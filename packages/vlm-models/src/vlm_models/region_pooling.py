@@ -30,8 +30,8 @@ def features_with_regions(
     the tower (RegionCLIP, Zhong et al. 2022). These three take one pass, and a region is seen within its image: its
     patches have looked at all others, and may say what the image as a whole is taken for. Not so by the other two.
     `crop`: the region, enlarged to the size of an image, goes through the whole tower. `masked`: from the first layer
-    on, the tower sees nothing but the patches of the region, at their size and place; all quadrants of an image cost
-    about as much as the image.
+    on, the tower sees nothing but the patches of the region, at their size and place (so that its feature may tell the
+    place, too); all quadrants of an image cost about as much as the image.
 
     Args:
         encoder: on the device of the images, in the mode it shall run in.
