@@ -10,7 +10,6 @@ from vlm_cli.console import Console
 
 EPILOG = options.examples(
     "vlm report runs/digits-tiny-full-seed0",
-    "vlm report runs/mitigated --against runs/digits-tiny-full-seed0",
 )
 
 
