@@ -148,3 +148,21 @@ def test_the_complement_is_told_with_the_class_that_needs_the_feature():
     assert (feature.cluster, feature.attribute, feature.is_absence, feature.complement) == (1, "c", False, None)
     assert (absence.cluster, absence.attribute, absence.is_absence, absence.complement) == (2, "c", True, 1)
     assert feature.pull > 0 > absence.pull
+
+
+def test_the_class_is_the_one_that_answers_are_drawn_to_not_a_bystander_with_a_larger_gap():
+    n = 400
+    labels, feature = np.arange(n) % 4, np.arange(n) % 8 < 4
+    predicted = labels.copy()
+    predicted[(labels == 0) & feature] = 3  # drawn to class 3
+    predicted[np.flatnonzero((labels == 3) & ~feature)[:2]] = 2  # which loses a little without the feature
+    predicted[np.flatnonzero((labels == 1) & ~feature)[:9]] = 2  # a bystander that loses more, but draws nothing
+    clusters = np.stack([np.where(feature, 1, 2), np.full(n, 3)], axis=1).ravel()
+    answers = Answers(labels, predicted, np.eye(4)[predicted])
+    statistics = cluster_statistics(answers, np.repeat(np.arange(n), 2), clusters, np.full((2 * n, 4), 0.25))
+    judgement = judge_clusters(statistics, reference_options())
+    assert statistics.gaps.weighted[0].argmax() == 1
+    found = findings(
+        statistics, judgement, np.arange(3), np.eye(3)[statistics.position], tuple("abcd"), reference_options()
+    )
+    assert {one.cluster: one.attribute for one in found}[1] == "d"

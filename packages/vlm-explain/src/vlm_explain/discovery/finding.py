@@ -64,7 +64,8 @@ class Finding:
         p_value: corrected for the number of clusters; None if it was not tested, as it follows the class, or divides
             no two classes.
         class_tie: Cramer's V of its images with the class, see `class_ties`.
-        attribute: name of the class that loses when the feature is absent; None if none does.
+        attribute: name of the class that the feature means: of those that lose when it is absent, the one that it draws
+            most wrong answers to; None if none loses. The largest gap alone is at times that of a chance bystander.
         pull: how much more often wrong answers are the class it draws most to, or away from, see `pulls`.
         is_absence: whether the feature is that the cluster is absent.
         complement: id of the cluster whose absence it is, if one was found.

@@ -60,7 +60,9 @@ def _counted(
     """Return what statistics and judgement tell of one cluster."""
     weighted = np.nan_to_num(statistics.gaps.weighted[c])
     absent, pull = bool(judgement.absence[c]), judgement.pulls[c]
-    needs = -weighted if absent else weighted  # the class that loses when the feature is absent
+    sign = -1 if absent else 1
+    needs = sign * weighted > 0  # classes that lose when the feature is absent
+    drawn = np.where(needs, sign * pull, -np.inf)
     return {
         "cluster": int(statistics.ids[c]),
         "regions": int(statistics.sizes[c]),
@@ -70,7 +72,7 @@ def _counted(
         "influence": _number(statistics.influence[c]),
         "p_value": _number(judgement.p_values[c]),
         "class_tie": float(judgement.ties[c]),
-        "attribute": class_names[int(needs.argmax())] if needs.max() > 0 else None,
+        "attribute": class_names[int(drawn.argmax())] if needs.any() else None,
         "pull": float(pull[np.abs(pull).argmax()]),
         "is_absence": absent,
         "failed": tuple(name for name, passed in judgement.passed.items() if not passed[c]),
