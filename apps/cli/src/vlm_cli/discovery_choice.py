@@ -26,7 +26,7 @@ _FLAGS = {
 
 _flags = options.several(
     click.option("--strategy", help="How clusters are scored: ravl, trove or another, see the docs.  [default: ravl]"),
-    click.option("--min-gap", type=float, help="Smallest difference of accuracies that counts.  [default: 0.1]"),
+    click.option("--min-gap", type=float, help="Smallest difference of accuracies that counts.  [default: 0.05]"),
     click.option("--influence", type=float, help="Least share of errors a cluster speaks for.  [default: 0.25]"),
     click.option(
         "--level", type=float, help="Chance of finding something where nothing is; 1 does not test.  [default: 0.05]"

@@ -25,7 +25,7 @@ def show_found(found: "Found", console: Console) -> None:
 
 
 def _show_clusters(ranked: list[dict[str, Any]], title: str, console: Console) -> None:
-    heads = ["cluster", "regions", "images", "gap score", "influence", "p", "taken for", "same images as"]
+    heads = ["cluster", "regions", "images", "gap score", "influence", "p", "taken for", "with cluster"]
     rows = [
         [
             str(one["id"]),
