@@ -85,6 +85,15 @@ def test_a_feature_in_photographs_of_the_users_own(vlm, photos):
         assert (train.image(row).getpixel((24, 20)) == (0, 0, 255)) == (group == "with")
 
 
+def test_a_broken_photograph_is_named_or_left_out_on_request(vlm, photos):
+    (photos / "one" / "2.jpg").write_bytes(b"no image")
+    call = ("plant:folder:photos", "--class", "one", "--v", "0.5", "--json")
+    refused = vlm("spurious", "build", *call)
+    assert refused.code == 1 and "2.jpg" in refused.paragraph and not (photos.parent / "settings").exists()
+    answer = vlm("spurious", "build", *call, "--skip-unreadable")
+    assert answer.code == 0 and "note: images left out because they cannot be decoded: 1" in answer.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -110,6 +119,7 @@ def test_a_feature_in_photographs_of_the_users_own(vlm, photos):
         (["plant:digits", "--size", "2"], "the size of the feature is 2"),
         (["coco"], "lacks --images, --instances, --class-names, --feature"),
         (["--seed", "1"], "--seed with the source 'digits'; expected it with coco or plant:DATA"),
+        (["--skip-unreadable"], "--skip-unreadable with the source 'digits'"),
         (["coco", "--size", "0.2"], "--size with the source 'coco'; expected it with plant:DATA"),
         ([*PHOTOS, "--feature", "couch", "--val-images", "val2017"], "need --val-images and --val-instances"),
     ],

@@ -26,6 +26,7 @@ _ONLY: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("images", "instances", "captions"), (COCO,)),
     **dict.fromkeys(("val_images", "val_instances", "val_captions", "class_names"), (COCO,)),
     "seed": (COCO, PLANT),
+    "skip_unreadable": (PLANT,),
 }
 """The kinds of source that take notice of a flag; the others take all of them."""
 _KINDS = {"": "canvases (digits, mnist, fashion-mnist)", COCO: COCO, PLANT: "plant:DATA"}
@@ -55,6 +56,7 @@ class BuildChoice:
     class_names: tuple[str, ...]
     data_root: Path | None
     seed: int | None
+    skip_unreadable: bool
 
     def plan(self, console: Console) -> "Plan":
         """Read what the settings are made of, and return what would be built.
@@ -85,6 +87,7 @@ class BuildChoice:
                 plant,
                 self._grid(dict.fromkeys(_SIZES, _ALL)),
                 seed=self.seed or 0,
+                skip_unreadable=self.skip_unreadable,
                 progress=console.progress,
             )
         feature = self.feature or "red rectangle"
@@ -103,7 +106,8 @@ class BuildChoice:
     def _refuse_others(self, kind: str) -> None:
         from vlm_data.errors import CallError
 
-        foreign = [name for name, whose in _ONLY.items() if kind not in whose and getattr(self, name) not in (None, ())]
+        given = [name for name in _ONLY if getattr(self, name) not in (None, ()) and getattr(self, name) is not False]
+        foreign = [name for name in given if kind not in _ONLY[name]]
         if foreign:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
             expected = " or ".join(_KINDS[whose] for whose in _ONLY[foreign[0]])
@@ -199,5 +203,6 @@ build_options = options.several(
     _photo_option("--val-captions", "JSON file of their captions."),
     options.data_root_option,
     click.option("--seed", type=click.IntRange(min=0), help="coco, plant: of splits and random places.  [default: 0]"),
+    options.skip_unreadable_option,
 )
 """Flags that make a `BuildChoice`."""

@@ -145,7 +145,14 @@ def plan_photos(
 
 
 def plan_planting(
-    data: str, root: Path | None, plant: Plant, grid: Grid, *, seed: int = 0, progress: Progress = silent
+    data: str,
+    root: Path | None,
+    plant: Plant,
+    grid: Grid,
+    *,
+    seed: int = 0,
+    skip_unreadable: bool = False,
+    progress: Progress = silent,
 ) -> Plan:
     """Plan settings of anybody's benchmark, see `vlm_data.controlled.planted_settings.PlantedBenchmark`.
 
@@ -155,14 +162,18 @@ def plan_planting(
         plant: what is planted, and where.
         grid: the settings.
         seed: of what the data draws itself: missing splits.
+        skip_unreadable: leave out files that cannot be decoded.
         progress: called after each image.
 
     Raises:
         CallError: for data, a place, a size or a grid that cannot be.
         DataLayoutError: if a split has no image with a class.
     """
-    planted = PlantedBenchmark(load_benchmark(data, root, seed=seed), plant, grid, progress)
+    benchmark = load_benchmark(data, root, seed=seed, skip_unreadable=skip_unreadable, progress=progress)
+    planted = PlantedBenchmark(benchmark, plant, grid, progress)
     drafts = planted.drafts()
     left_out = planted.left_out
-    notes = (f"{left_out} images have no class and were left out.",) if left_out else ()
-    return Plan(lambda: drafts, len(drafts), planted.pictures(drafts, progress), planted.pool(drafts), notes)
+    notes = [f"images left out because they have no class: {left_out}."] if left_out else []
+    if benchmark.skipped:
+        notes.append(f"images left out because they cannot be decoded: {len(benchmark.skipped)}.")
+    return Plan(lambda: drafts, len(drafts), planted.pictures(drafts, progress), planted.pool(drafts), tuple(notes))
