@@ -171,3 +171,10 @@ class TestProposalNetwork:
 def test_an_unknown_proposer(photos):
     with pytest.raises(CallError, match="Did you mean 'grid'"):
         propose("gird:2x2", photos)
+
+
+def test_no_images(photos):
+    table = Regions(("a",), np.array([[0, 0, 4, 4.0]]))
+    for spec in ("grid", "boxes", "sliding"):
+        with pytest.raises(CallError, match=r"photos \(val\) has no images; expected at least one"):
+            propose(spec, photos.select([]), regions=table)

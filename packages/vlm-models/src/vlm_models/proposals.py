@@ -110,6 +110,8 @@ def propose(
     """
     if max_regions is not None and max_regions < 1:
         raise CallError(f"at most {max_regions} regions per image were asked for; expected one or more.")
+    if not len(dataset):
+        raise CallError(f"{dataset.name} ({dataset.split}) has no images; expected at least one.")
     name, _, source = spec.partition(":")
     found = REGISTRY.load(name).propose(
         dataset, ProposerCall(source, regions, max_regions, device, batch_size, progress)

@@ -39,8 +39,9 @@ def regions_of(dataset: ImageDataset, regions: Regions) -> tuple[Regions, np.nda
     found = np.flatnonzero(rows >= 0)
     if not len(found):
         shown = f", the first in {regions.image_ids[0]!r}" if len(regions) else ""
+        own = f", whose first is {dataset.ids[0]!r}" if len(dataset) else ", of which there is none"
         raise CallError(
             f"none of {len(regions)} regions lies in an image of {dataset.name} ({dataset.split}){shown}; expected "
-            f"regions of these images, whose first is {dataset.ids[0]!r}. Name the table of this data set."
+            f"regions of these images{own}. Name the table of this data set."
         )
     return (regions, rows) if len(found) == len(rows) else (regions.select(found), rows[found])
