@@ -25,7 +25,8 @@ from vlm_models.region_tables import embed_regions
 from vlm_models.zero_shot import load_classifier
 
 VALUES, SEEDS, PROCESSES = (0.0, 0.7, 0.9, 0.95, 0.99), (0, 1, 2), 2
-POOLING = "masked"
+POOLING, SEARCHED = "masked", "crop"
+"""How regions become vectors in training and where they are scored; and in the search, where place should not count."""
 STANDARD = "standard"
 COMMON = {
     "training.select": "last", "training.epochs": "5", "training.lr": "2e-3", "training.batch_size": "64",
@@ -74,7 +75,7 @@ def search(runs: Sequence[Path]) -> None:
 def _search(run: Path) -> None:
     torch.set_num_threads(1)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as told:
-        code = run_command(["spurious", "discover", f"run:{run}", "--pooling", POOLING, "--json"])
+        code = run_command(["spurious", "discover", f"run:{run}", "--pooling", SEARCHED, "--json"])
     if code:
         raise SystemExit(told.getvalue())
 
