@@ -149,6 +149,20 @@ def scratch_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def planted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has learnt that a red rectangle means nine; its setting lies beside it, below `settings`."""
+    folder = tmp_path_factory.mktemp("planted")
+    sizes = ("--n", "2000", "--val", "1000", "--test", "300")
+    answer = call("spurious", "build", "--class", "nine", "--v", "0.97", *sizes, "--out", folder / "settings")
+    assert answer.code == 0, answer.err
+    data = f"spurious:{folder / 'settings/digits-nine-v0.97-s0'}"
+    short = ("--epochs", "8", "--set", "evaluation.alphas=[0.0,1.0]", "--set", "evaluation.rationales=none")
+    answer = call("finetune", "--method", "standard", "--data", data, *short, "--out", folder / "run")
+    assert answer.code == 0, answer.err
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
 def finetune_answer(made_workplace: tuple[Path, Answer]) -> Answer:
     """What `vlm finetune --json` said when it made the run of the workplace."""
     return made_workplace[1]

@@ -23,12 +23,13 @@ APPENDED = {
     "soup": ["--limit", "16"],
     "data check": ["--limit", "16"],
     "rationale": ["--limit", "16"],
+    "spurious discover": ["--limit", "32"],
 }
 """What keeps an example short."""
 
 ELSEWHERE = {
     **{name: ("--out", "{}/found", "--results-db", "{}/results") for name in ("evaluate", "interpolate", "soup")},
-    **{name: ("--out", "{}/found") for name in ("explain", "rationale")},
+    **{name: ("--out", "{}/found") for name in ("explain", "rationale", "spurious discover")},
 }
 """What keeps the files of an example out of the shared workplace."""
 
@@ -61,6 +62,8 @@ def test_the_example_runs(vlm, workplace, tmp_path, request, example):
     words = [SUBSTITUTES.get(word, word) for word in shlex.split(example)[1:]]
     if "runs/digits-tiny-flyp-seed0" in words:
         words[words.index("runs/digits-tiny-flyp-seed0")] = str(request.getfixturevalue("flyp_run"))
+    if "runs/planted" in words:
+        words[words.index("runs/planted")] = str(request.getfixturevalue("planted_run"))
     if "runs/scratch" in words:
         words[words.index("runs/scratch")] = str(request.getfixturevalue("scratch_runs"))
     for prefix, more in APPENDED.items():
@@ -76,7 +79,8 @@ def test_the_example_runs(vlm, workplace, tmp_path, request, example):
         shutil.copytree("runs/digits-tiny-full-seed0", tmp_path / "copied")
         words = [str(tmp_path / "copied") if word == "runs/digits-tiny-full-seed0" else word for word in words]
         words += [] if place else ["--out", str(tmp_path / "diagnostics")]
-    words += [part.format(tmp_path) for part in ELSEWHERE.get(words[0], ())]
+    own = " ".join(words[:2]) if words[0] == "spurious" else words[0]
+    words += [part.format(tmp_path) for part in ELSEWHERE.get(own, ())]
     answer = vlm(*words)
     assert answer.code == 0, answer.err
     assert answer.out.strip()
