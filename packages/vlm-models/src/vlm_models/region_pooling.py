@@ -20,7 +20,7 @@ def features_with_regions(
     images: Tensor,
     boxes: Float[Tensor, "k 4"],
     image_of: Int64[Tensor, " k"],
-    pooling: str = "attention",
+    pooling: str = "masked",
 ) -> Pooled:
     """Return the features of images and of regions in them, both with gradients to the image tower.
 

@@ -22,7 +22,7 @@ def embed_regions(
     model: Classifier,
     dataset: ImageDataset,
     proposals: Proposals | Regions,
-    pooling: str = "attention",
+    pooling: str = "crop",
     *,
     cache: str | os.PathLike[str] | None = None,
     batch_size: int = EVALUATION_BATCH,
@@ -58,7 +58,7 @@ def embed_regions(
         >>> model = zero_shot_classifier(load_encoder("tiny"), digits.class_names, digits.templates)
         >>> found = embed_regions(model, digits.test, propose("grid:2x2", digits.test))
         >>> found.embeddings.shape, found.logits.shape, found.meta["pooling"]
-        ((12, 64), (12, 10), 'attention')
+        ((12, 64), (12, 10), 'crop')
     """
     require_head(model)
     given, rows = _regions_of(dataset, proposals)

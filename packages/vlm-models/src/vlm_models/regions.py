@@ -25,7 +25,7 @@ def region_features(
     dataset: ImageDataset,
     rows: Int64[np.ndarray, " k"],
     boxes: Float64[np.ndarray, "k 4"],
-    pooling: str = "attention",
+    pooling: str = "crop",
     *,
     cache: str | os.PathLike[str] | None = None,
     batch_size: int = EVALUATION_BATCH,

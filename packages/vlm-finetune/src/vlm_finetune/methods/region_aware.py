@@ -34,7 +34,7 @@ class Config:
     contrastive_weight: float = within(0.8, 0, 1)
     reduction: str = one_of("sum", REDUCTIONS)
     label_terms: str = one_of("distinct", LABEL_TERMS)
-    pooling: str = one_of("attention", POOLINGS)
+    pooling: str = one_of("masked", POOLINGS)
 
 
 class RegionAware(FrozenTextMethod):

@@ -30,7 +30,7 @@ class Config:
     temperature: float = within(0.07, 0, closed="(]")
     relevant: float = within(1.0, 0)
     spurious: float = within(1.0, 0)
-    pooling: str = one_of("attention", POOLINGS)
+    pooling: str = one_of("masked", POOLINGS)
 
 
 class RegionUniform(FrozenTextMethod):
