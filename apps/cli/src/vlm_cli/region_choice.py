@@ -31,7 +31,7 @@ _flags = options.several(
         "--pooling",
         default="crop",
         show_default=True,
-        help="How a region becomes a vector: crop, attention, patch or roi.",
+        help="How a region becomes a vector: crop, masked, attention, patch or roi.",
     ),
     click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images at a time."),
 )
