@@ -18,7 +18,7 @@ def rationality_panels(found: RationalityOfModels) -> list[Panel]:
     """
     place = found.main
     shares = {model: scores[place].shares for model, scores in found.scores.items()}
-    draw = partial(draw_shares, models=shares, title=f"{place}: right answers and their reasons")
+    draw = partial(draw_shares, models=shares, title=place)
     description = f"PT, IR, valid evidence and accuracy of each model on {place}, with intervals"
     drawn = [Panel("rationality-shares", description, partial(draw_axes, draw))]
     for share in _TOLD if found.curves else ():
