@@ -45,20 +45,18 @@ def _show_clusters(ranked: list[dict[str, Any]], title: str, console: Console) -
 
 def _show_gaps(top: dict[str, Any], console: Console) -> None:
     """Print for every class how right the model is with the cluster and without."""
-    heads = ["class", "with", "accuracy", "without", "accuracy", "difference", "95 %"]
+    heads = ["class", "with", "accuracy", "without", "accuracy", "weighted gap", "95 %"]
     rows = []
     for gap in top["gaps"]:
-        with_, without = gap["accuracy_with"], gap["accuracy_without"]
-        difference = None if with_ is None or without is None else with_ - without
         rows.append(
             [
                 gap["class"],
                 str(gap["n_with"]),
-                _points(with_),
+                _points(gap["accuracy_with"]),
                 str(gap["n_without"]),
-                _points(without),
-                _points(difference),
-                "-" if gap["low"] is None else f"{100 * gap['low']:.0f}..{100 * gap['high']:.0f}",
+                _points(gap["accuracy_without"]),
+                _points(gap["gap"]),
+                "-" if gap["low"] is None else f"{_points(gap['low'])} to {_points(gap['high'])}",
             ]
         )
     console.table(f"cluster {top['id']}: accuracy in % on images with it and without", heads, rows)
@@ -74,7 +72,7 @@ def _written(found: "Found") -> list[str]:
 
 
 def _points(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}"
+    return "-" if share is None else f"{100 * share:z.1f}"
 
 
 def _number(value: float | None, digits: int) -> str:
