@@ -77,7 +77,7 @@ class BuildChoice:
 
             given = {"place": self.place, "size": self.size}
             plant = Plant(
-                Feature.of(self.feature or str(Feature())),
+                Feature() if self.feature is None else Feature.of(self.feature),
                 seed=self.seed or 0,
                 **{key: value for key, value in given.items() if value is not None},
             )
@@ -90,7 +90,7 @@ class BuildChoice:
                 skip_unreadable=self.skip_unreadable,
                 progress=console.progress,
             )
-        feature = self.feature or "red rectangle"
+        feature = "red rectangle" if self.feature is None else self.feature
         return plans.plan_canvases(self.source, self.data_root, feature, self._grid(), self.canvas, console.progress)
 
     def _check_source(self) -> None:
@@ -153,6 +153,10 @@ def _listed(kind: Callable[[str], Any]) -> Callable[[click.Context, click.Parame
 
     def read(_context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[Any, ...]:
         parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+        if text is not None and not parts:  # an empty variable of a script is no wish for the default
+            raise click.BadParameter(
+                "an empty value was given. Name one at least, or leave the flag out.", param=parameter
+            )
         try:
             return tuple(kind(part) for part in parts)
         except ValueError as error:

@@ -55,7 +55,8 @@ class Grid:
         """Return class, Cramer's V and seed of every setting, classes first.
 
         Raises:
-            CallError: for an unknown class, a V outside of [0, 1], a negative seed or size, or a value given twice.
+            CallError: for an unknown class, a V outside of [0, 1], a negative seed or size, a value given twice, or two
+                settings that would have one name.
 
         Example:
             >>> Grid(values=(0.7, 0.9), spurious=("nine",)).settings(["one", "nine"])
@@ -79,7 +80,9 @@ class Grid:
             twice = [value for value in values if values.count(value) > 1]
             if twice:
                 raise CallError(f"the {kind} {twice[0]} is given twice; expected every setting once.")
-        return list(product(self.spurious or tuple(class_names), self.values, self.seeds))
+        found = list(product(self.spurious or tuple(class_names), self.values, self.seeds))
+        _check_names(found)
+        return found
 
 
 def setting_name(source: str, spurious_class: str, v: float, seed: int) -> str:
@@ -91,6 +94,20 @@ def setting_name(source: str, spurious_class: str, v: float, seed: int) -> str:
     """
     words = re.sub(r"[^\w.]+", "-", spurious_class).strip("-")
     return f"{source}-{words}-v{v:g}-s{seed}"
+
+
+def _check_names(settings: Sequence[tuple[str, float, int]]) -> None:
+    """Raise if a setting would be written over another: V is told to six digits, classes by their letters."""
+    named: dict[str, tuple[str, float, int]] = {}
+    for one in settings:
+        name = setting_name("", *one)
+        if name in named:
+            first = named[name]
+            raise CallError(
+                f"two settings would both be called SOURCE{name}: {first[0]!r} with V {first[1]!r} and {one[0]!r} with "
+                f"V {one[1]!r}. Expected names that differ. Build each into a folder of its own, or leave one out."
+            )
+        named[name] = one
 
 
 def setting_generator(name: str) -> np.random.Generator:
