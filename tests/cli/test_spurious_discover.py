@@ -64,6 +64,14 @@ def test_ragged_regions_and_images_without_any(vlm, digits):
     assert "Traceback" not in answer.err
 
 
+def test_answers_on_data_that_names_its_images_alike(vlm, digits, tmp_path):
+    table = _answers(digits, digits.labels)
+    dataclasses.replace(table, labels=np.roll(table.labels, 1)).save("alike.parquet")
+    answer = vlm("spurious", "discover", "tiny", *SMALL, "--predictions", "alike.parquet")
+    assert answer.code == 2 and "alike.parquet tells other classes than digits (val) for" in answer.paragraph
+    assert not (tmp_path / FOLDER).exists()
+
+
 def test_a_search_of_one_image_says_that_nothing_can_be_found(vlm):
     answer = vlm("spurious", "discover", "tiny", "--limit", "1", "--json")
     assert answer.code == 0, answer.err

@@ -110,6 +110,14 @@ def test_all_right_and_all_wrong_are_told(untied, shift, word):
     assert f"answered {word}" in discover(untied.regions, predictions, FEW).reason
 
 
+@pytest.mark.parametrize("label", [6, -2])
+def test_labels_that_are_no_class_are_refused(tied, label):
+    labels = tied.predictions.labels.copy()
+    labels[3] = label
+    with pytest.raises(CallError, match="labels of the predictions go from .* expected 0 to 5"):
+        discover(tied.regions, Predictions(tied.predictions.ids, labels, tied.predictions.logits), FEW)
+
+
 def test_one_region_per_image_is_told(tied):
     single = tied.regions.select(np.arange(0, len(tied.regions), 4))
     nothing = discover(single, tied.predictions, FEW)

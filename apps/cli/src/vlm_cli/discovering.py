@@ -128,7 +128,25 @@ def _answers(model: "Classifier", dataset: "ImageDataset", predictions: Path | N
             f"{len(dataset)}; {len(strange)} are in one of the two only, for example {min(strange)!r}. Expected the "
             "predictions of a model on these images; name the --data, --split and --limit of the table."
         )
+    _check_labels(predictions, answers, dataset)
     return answers
+
+
+def _check_labels(path: Path, answers: "Predictions", dataset: "ImageDataset") -> None:
+    """Raise unless images of one name are of one class: other data may name its images alike."""
+    from vlm_data.dataset import UNLABELLED
+    from vlm_data.errors import CallError
+
+    known = dict(zip(dataset.ids, dataset.labels.tolist(), strict=True))
+    pairs = [(name, label, known[name]) for name, label in zip(answers.ids, answers.labels.tolist(), strict=True)]
+    strange = [pair for pair in pairs if UNLABELLED not in pair and pair[1] != pair[2]]
+    if strange:
+        name, told, own = strange[0]
+        raise CallError(
+            f"{path} tells other classes than {dataset.name} ({dataset.split}) for {len(strange)} of {len(pairs)} "
+            f"images, for example label {told} of {name!r}, which is {own} there. Expected the predictions of a model "
+            "on this data; name the --data of the table."
+        )
 
 
 def _write(

@@ -40,7 +40,7 @@ def discover(
 
     Raises:
         CallError: if regions lack embeddings or logits, lie in images without predictions, or have other classes, or
-            logits of the predictions are not finite.
+            logits of the predictions are not finite or their labels no columns of them.
     """
     names = tuple(class_names) or unnamed_classes(predictions.logits.shape[1])
     rows = _rows(regions, predictions, names)
@@ -110,6 +110,12 @@ def _rows(regions: Regions, predictions: Predictions, names: tuple[str, ...]) ->
     sizes = {"predictions": predictions.logits.shape[1], "regions": regions.logits.shape[1], "names": len(names)}
     if len(set(sizes.values())) > 1:
         raise CallError(f"the numbers of classes differ: {sizes}. Expected regions and predictions of one model.")
+    labels = predictions.labels[predictions.labelled]
+    if labels.min(initial=0) < 0 or labels.max(initial=0) >= len(names):
+        raise CallError(
+            f"the labels of the predictions go from {labels.min()} to {labels.max()}; expected 0 to {len(names) - 1}, "
+            "the columns of the logits, or -1 for none. Make the predictions again."
+        )
     broken = np.flatnonzero(~np.isfinite(predictions.logits).all(axis=1))
     if len(broken):
         raise CallError(
