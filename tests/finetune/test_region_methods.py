@@ -261,6 +261,26 @@ class TestFiles:
         source = training_regions("region-aware", recipe(data={"regions": str(tmp_path / "r.parquet")}).data, digits)
         assert len(source.boxes) == 95 and source.bounds[:3].tolist() == [0, 0, 1]
 
+    def test_of_other_images_with_the_same_names(self, refused, digits, tmp_path):
+        found = table(digits).replace(meta={"split": "train", "fingerprint": "of other images"})
+        refused("was made for other images than those of digits, though they have the same names", found, limit=0)
+        truth = table(digits).replace(meta={"data": "planted"})
+        truth.save(tmp_path / "own.parquet")
+        setting = dataclasses.replace(digits, regions=tmp_path / "own.parquet")
+        moved = truth.replace(boxes=truth.boxes + 1)
+        refused("was made for other images than those of digits", moved, benchmark=setting, limit=0)
+
+    @pytest.mark.parametrize("meta", ["own fingerprint", "own table", "part of the own table"])
+    def test_made_for_these_images(self, digits, recipe, tmp_path, meta):
+        regions = table(digits).replace(meta={"data": "planted"}).save(tmp_path / "own.parquet")
+        setting = dataclasses.replace(digits, regions=tmp_path / "own.parquet")
+        if meta == "own fingerprint":
+            regions = regions.replace(meta={"split": "train", "fingerprint": digits.train.fingerprint})
+        regions = regions.select(np.arange(40)) if meta.startswith("part") else regions
+        regions.save(tmp_path / "r.parquet")
+        own = recipe(data={"regions": str(tmp_path / "r.parquet"), "limit": 0})
+        assert len(training_regions("region-aware", own.data, setting).boxes) == len(regions)
+
     def test_without_flags(self, refused, digits):
         refused("does not say which of them are spurious", table(digits, spurious=None))
 

@@ -99,6 +99,31 @@ def _check_images(regions: Regions, data: DataSettings, benchmark: Benchmark) ->
             f"{benchmark.name}, such as {listing(strangers, most=3)}. Expected the table that was made for these "
             "images. Name the right one."
         )
+    _check_namesakes(regions, data, benchmark)
+
+
+def _check_namesakes(regions: Regions, data: DataSettings, benchmark: Benchmark) -> None:
+    """Raise if the table tells that it was made for other images of the same names: users' files are often `1.png`.
+
+    A table of a discovery tells the fingerprint of all images that it is about; the true table of a setting has no
+    boxes but those of the setting that it lies in.
+    """
+    train = benchmark.train
+    strange = False
+    if regions.meta.get("split") == train.split and set(regions.image_ids) == set(train.ids):
+        strange = regions.meta.get("fingerprint", train.fingerprint) != train.fingerprint
+    elif "fingerprint" not in regions.meta and regions.meta.get("data") and benchmark.regions:
+        own = Regions.load(benchmark.regions)
+        boxes = {(name, *box) for name, box in zip(own.image_ids, own.boxes.tolist(), strict=True)}
+        strange = any(
+            (name, *box) not in boxes for name, box in zip(regions.image_ids, regions.boxes.tolist(), strict=True)
+        )
+    if strange:
+        raise CallError(
+            f"{data.regions} was made for other images than those of {benchmark.name}, though they have the same "
+            f"names, such as {listing(train.ids, most=3)}. Expected the table that was made for these. Search the run "
+            "on this data again, or name the table of this setting."
+        )
 
 
 def training_labels(benchmark: Benchmark) -> Int64[np.ndarray, " n"]:
