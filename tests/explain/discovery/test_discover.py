@@ -114,7 +114,7 @@ def test_all_right_and_all_wrong_are_told(untied, shift, word):
 def test_labels_that_are_no_class_are_refused(tied, label):
     labels = tied.predictions.labels.copy()
     labels[3] = label
-    with pytest.raises(CallError, match="labels of the predictions go from .* expected 0 to 5"):
+    with pytest.raises(CallError, match=r"labels of the predictions go from .* expected 0 to 5"):
         discover(tied.regions, Predictions(tied.predictions.ids, labels, tied.predictions.logits), FEW)
 
 
