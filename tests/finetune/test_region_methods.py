@@ -281,6 +281,9 @@ class TestFiles:
         own = recipe(data={"regions": str(tmp_path / "r.parquet"), "limit": 0})
         assert len(training_regions("region-aware", own.data, setting).boxes) == len(regions)
 
+    def test_without_regions(self, refused, digits):
+        refused(r"regions\.parquet holds no region\. Expected regions of the training", table(digits).select([]))
+
     def test_without_flags(self, refused, digits):
         refused("does not say which of them are spurious", table(digits, spurious=None))
 

@@ -67,7 +67,8 @@ def _written(found: "Found") -> list[str]:
     lines += [f"pictures   {found.sheets[0].parent}"] if found.sheets else []
     if found.train_regions:
         lines += [f"training   {found.train_regions}"]
-        lines += [f"to repair  vlm finetune --method region-aware --regions {found.train_regions}"]
+        if found.discovery.top is not None and not found.discovery.top.is_absence:  # a note says why not
+            lines += [f"to repair  vlm finetune --method region-aware --regions {found.train_regions}"]
     return lines
 
 

@@ -82,6 +82,8 @@ def training_regions(method: str, data: DataSettings, benchmark: Benchmark) -> R
 
 def _check_images(regions: Regions, data: DataSettings, benchmark: Benchmark) -> None:
     ids = set(regions.image_ids)
+    if not ids:
+        raise CallError(f"{data.regions} holds no region. Expected regions of the training images of {benchmark.name}.")
     own = ids.intersection(benchmark.train.ids)
     if not own:
         raise CallError(
