@@ -87,6 +87,14 @@ def test_discovery_and_regions_of_a_run_are_judged_and_written(tmp_path, setting
     assert told["seeds"][0]["run"] == str(run) and "retrievals" not in told
 
 
+def test_a_discovery_on_other_data_is_refused(tmp_path, settings):
+    run = write_run(tmp_path / "run", settings[0], 0, discovered=True)
+    table = Regions.load(run / "spurious" / "regions.parquet")
+    table.replace(meta={"data": settings[1].name}).save(run / "spurious" / "regions.parquet")
+    with pytest.raises(CallError, match=f"was made on {settings[1].name}, the run is on {settings[0].name}"):
+        judge_runs([run])
+
+
 def test_runs_on_other_data_are_refused(tmp_path, settings):
     run = write_run(tmp_path / "run", settings[0], 0)
     with pytest.raises(CallError, match="no run to judge"):

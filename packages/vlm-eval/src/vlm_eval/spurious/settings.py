@@ -15,7 +15,7 @@ from vlm_data.tables import Regions
 from vlm_eval.comparing.paired import recipe_names
 from vlm_eval.metrics.subgroups import Subgroups
 from vlm_eval.run_files import RunFiles, read_run
-from vlm_eval.spurious.discovery_file import SPURIOUS, VALIDITY, read_discovery
+from vlm_eval.spurious.discovery_file import REGIONS, SPURIOUS, VALIDITY, read_discovery
 from vlm_eval.spurious.group_scores import discovered_regions, subgroups_document
 from vlm_eval.spurious.retrieval import Retrieval, judge_discovery
 from vlm_eval.spurious.validity import Validity, class_names_of, id_table, judge_tables
@@ -113,6 +113,12 @@ def _retrieval(run: RunFiles, setting: Setting) -> Retrieval | None:
     folder = run.path / SPURIOUS
     if read_discovery(folder) is None:
         return None
+    data = Regions.load(folder / REGIONS).meta.get("data", setting.name)
+    if data != setting.name:  # images of two settings may have the same names
+        raise CallError(
+            f"the discovery in {folder} was made on {data}, the run is on {setting.name}; expected one data set for "
+            "both. Search the run again, without --data."
+        )
     return judge_discovery(folder, Regions.load(setting.regions), spurious_class=setting.spurious_class)
 
 
