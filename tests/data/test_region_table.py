@@ -134,3 +134,13 @@ def test_another_table_is_refused(tmp_path: Path):
     pq.write_table(pa.table({"image_id": ["a"]}).replace_schema_metadata(header), path)
     with pytest.raises(VlmDataError, match="says that it holds regions, but it does not"):
         Regions.load(path)
+
+
+def test_what_is_wrong_in_a_file_is_told_with_its_name(tmp_path: Path):
+    path = tmp_path / "t.parquet"
+    table().replace(spurious=None).save(path)
+    read = pq.read_table(path)
+    flags = pa.array(["True"] * len(read))
+    pq.write_table(read.append_column("spurious", flags).replace_schema_metadata(read.schema.metadata), path)
+    with pytest.raises(VlmDataError, match=r"t\.parquet: spurious of regions hold object; expected bool"):
+        Regions.load(path)

@@ -57,6 +57,8 @@ def read_table(
         )
     try:
         return build(table, json.loads(header["meta"]))
+    except VlmDataError as error:  # what is wrong with a table does not tell which file it is in
+        raise VlmDataError(f"{Path(path)}: {error}") from error
     except (LookupError, ValueError, TypeError, AttributeError, pa.ArrowException) as error:
         raise VlmDataError(
             f"{Path(path)} says that it holds {kind}, but it does not: {error}. "
