@@ -84,10 +84,21 @@ def test_an_earlier_search_leaves_nothing_beside_a_new_one(vlm, digits, tmp_path
     for path in stale:
         path.parent.mkdir(exist_ok=True)
         path.write_text("of an earlier search")
-    (tmp_path / FOLDER / "notes.txt").write_text("mine")
+    mine = [tmp_path / FOLDER / name for name in ("notes.txt", "sheets/mine.png")]
+    for path in mine:
+        path.write_text("mine")
     _answers(digits, digits.labels).save("right.parquet")
     assert vlm("spurious", "discover", "tiny", *SMALL, "--predictions", "right.parquet").code == 0
-    assert not any(path.exists() for path in stale) and (tmp_path / FOLDER / "notes.txt").exists()
+    assert not any(path.exists() for path in stale) and all(path.exists() for path in mine)
+
+
+def test_a_table_that_no_search_wrote_is_not_replaced(vlm, digits, tmp_path):
+    _quadrants(digits.ids).save("setting/regions.parquet")
+    before = (tmp_path / "setting" / "regions.parquet").read_bytes()
+    answer = vlm("spurious", "discover", "tiny", *SMALL, "--out", "setting")
+    assert answer.code == 2 and "setting holds a regions.parquet that no discovery wrote" in answer.paragraph
+    assert (tmp_path / "setting" / "regions.parquet").read_bytes() == before
+    assert [path.name for path in (tmp_path / "setting").iterdir()] == ["regions.parquet"]
 
 
 def test_the_same_call_gives_the_same_bytes(vlm, tmp_path):

@@ -1,7 +1,6 @@
 """From a model and a benchmark to discovered clusters: what `vlm spurious discover` does before it shows anything."""
 
 import dataclasses
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
 
 SPLITS = ("val", "test")
 PREDICTIONS, TRAIN_REGIONS, SHEETS, CACHE = "predictions.parquet", "train-regions.parquet", "sheets", "cache"
-_OWN = ("discovery.json", "validity.json", SHEETS, TRAIN_REGIONS, PREDICTIONS, "clusters.parquet", "regions.parquet")
+DOCUMENT, REGIONS = "discovery.json", "regions.parquet"
+_OWN = (DOCUMENT, "validity.json", f"{SHEETS}/cluster-*.png", TRAIN_REGIONS, PREDICTIONS, "clusters.parquet", REGIONS)
 """What discovery writes, and what is told about it: nothing of an earlier one stays beside a new one."""
 
 
@@ -80,6 +80,7 @@ def search(
     """
     from vlm_explain.discovery import discover
 
+    _check_folder(out)
     dataset = benchmark.val if split == "val" else benchmark.test
     answers = _answers(model, dataset, predictions, console)
     console.say(f"embedding regions of {len(dataset)} images")
@@ -90,6 +91,17 @@ def search(
     if not console.is_main:
         return None
     return _write(discovery, dataset, answers, assigned, out)
+
+
+def _check_folder(out: Path) -> None:
+    """Raise if a discovery would replace a table of regions that is none of a discovery: that of a setting."""
+    from vlm_data.errors import CallError
+
+    if (out / REGIONS).exists() and not (out / DOCUMENT).exists():
+        raise CallError(
+            f"{out} holds a {REGIONS} that no discovery wrote, for there is no {DOCUMENT}; it would be replaced. "
+            "Expected a new folder, or one of an earlier discovery. Name another folder with --out."
+        )
 
 
 def _assigned(
@@ -155,9 +167,8 @@ def _write(
     """Write everything in place of what an earlier search left; what makes it a discovery comes last."""
     from vlm_explain.pictures import write_cluster_sheets
 
-    for name in _OWN:
-        path = out / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for path in [path for name in _OWN for path in out.glob(name)]:
+        path.unlink()
     answers.save(out / PREDICTIONS)
     sheets = write_cluster_sheets(discovery, dataset, answers, out / SHEETS)
     path = None
