@@ -91,6 +91,12 @@ def _check_images(regions: Regions, data: DataSettings, benchmark: Benchmark) ->
             f"{listing(sorted(ids), most=3)}, is a training image of {benchmark.name} "
             f"({listing(benchmark.train.ids, most=3)}). Expected the table that was made for these images."
         )
+    if _of_namesakes(regions, benchmark):
+        raise CallError(
+            f"{data.regions} was made for other images than those of {benchmark.name}, though they have the same "
+            f"names, such as {listing(sorted(own), most=3)}. Expected the table that was made for these. Search the "
+            "run on this data again, or name the table of this setting."
+        )
     if data.limit or data.shots:  # the others may be those that were left out
         return
     known = {*benchmark.train.ids, *benchmark.val.ids, *benchmark.test.ids}
@@ -101,31 +107,26 @@ def _check_images(regions: Regions, data: DataSettings, benchmark: Benchmark) ->
             f"{benchmark.name}, such as {listing(strangers, most=3)}. Expected the table that was made for these "
             "images. Name the right one."
         )
-    _check_namesakes(regions, data, benchmark)
 
 
-def _check_namesakes(regions: Regions, data: DataSettings, benchmark: Benchmark) -> None:
-    """Raise if the table tells that it was made for other images of the same names: users' files are often `1.png`.
+def _of_namesakes(regions: Regions, benchmark: Benchmark) -> bool:
+    """Return whether a table tells that it is of other images of the same names: those of users are often `1.png`.
 
     A table of a discovery tells the fingerprint of all images that it is about; the true table of a setting has no
     boxes but those of the setting that it lies in.
     """
     train = benchmark.train
-    strange = False
-    if regions.meta.get("split") == train.split and set(regions.image_ids) == set(train.ids):
-        strange = regions.meta.get("fingerprint", train.fingerprint) != train.fingerprint
-    elif "fingerprint" not in regions.meta and regions.meta.get("data") and benchmark.regions:
-        own = Regions.load(benchmark.regions)
-        boxes = {(name, *box) for name, box in zip(own.image_ids, own.boxes.tolist(), strict=True)}
-        strange = any(
-            (name, *box) not in boxes for name, box in zip(regions.image_ids, regions.boxes.tolist(), strict=True)
-        )
-    if strange:
-        raise CallError(
-            f"{data.regions} was made for other images than those of {benchmark.name}, though they have the same "
-            f"names, such as {listing(train.ids, most=3)}. Expected the table that was made for these. Search the run "
-            "on this data again, or name the table of this setting."
-        )
+    told = regions.meta.get("fingerprint")
+    if told:
+        whole = regions.meta.get("split") == train.split and set(regions.image_ids) == set(train.ids)
+        return whole and told != train.fingerprint
+    if not (regions.meta.get("data") and benchmark.regions):
+        return False
+    own = Regions.load(benchmark.regions)
+    boxes = {(name, *box) for name, box in zip(own.image_ids, own.boxes.tolist(), strict=True)}
+    known = set(own.image_ids)
+    pairs = zip(regions.image_ids, regions.boxes.tolist(), strict=True)
+    return any(name in known and (name, *box) not in boxes for name, box in pairs)
 
 
 def training_labels(benchmark: Benchmark) -> Int64[np.ndarray, " n"]:
