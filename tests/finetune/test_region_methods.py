@@ -264,12 +264,13 @@ class TestFiles:
     def test_of_other_images_with_the_same_names(self, refused, digits, tmp_path):
         found = table(digits).replace(meta={"split": "train", "fingerprint": "of other images"})
         refused("was made for other images than those of digits, though they have the same names", found, limit=0)
-        truth = table(digits).replace(meta={"data": "planted"})
+        truth = table(digits).replace(meta={"data": "planted"}, contents=("nine",) * 96)
         truth.save(tmp_path / "own.parquet")
         setting = dataclasses.replace(digits, regions=tmp_path / "own.parquet")
         moved = truth.replace(boxes=truth.boxes + 1)
-        for limit in (0, 60):
-            refused("was made for other images than those of digits", moved, benchmark=setting, limit=limit)
+        others = truth.replace(contents=("rectangle", *truth.contents[1:]))
+        for regions, limit in ((moved, 0), (moved, 60), (others, 60)):
+            refused("was made for other images than those of digits", regions, benchmark=setting, limit=limit)
 
     @pytest.mark.parametrize("meta", ["own fingerprint", "own table", "part of the own table"])
     def test_made_for_these_images(self, digits, recipe, tmp_path, meta):

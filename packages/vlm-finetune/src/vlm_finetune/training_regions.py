@@ -112,8 +112,8 @@ def _check_images(regions: Regions, data: DataSettings, benchmark: Benchmark) ->
 def _of_namesakes(regions: Regions, benchmark: Benchmark) -> bool:
     """Return whether a table tells that it is of other images of the same names: those of users are often `1.png`.
 
-    A table of a discovery tells the fingerprint of all images that it is about; the true table of a setting has no
-    boxes but those of the setting that it lies in.
+    A table of a discovery tells the fingerprint of all images that it is about; the true table of a setting shows
+    nothing but what the setting that it lies in shows, in the same boxes.
     """
     train = benchmark.train
     told = regions.meta.get("fingerprint")
@@ -123,10 +123,16 @@ def _of_namesakes(regions: Regions, benchmark: Benchmark) -> bool:
     if not (regions.meta.get("data") and benchmark.regions):
         return False
     own = Regions.load(benchmark.regions)
-    boxes = {(name, *box) for name, box in zip(own.image_ids, own.boxes.tolist(), strict=True)}
-    known = set(own.image_ids)
-    pairs = zip(regions.image_ids, regions.boxes.tolist(), strict=True)
-    return any(name in known and (name, *box) not in boxes for name, box in pairs)
+    shown, known = _shown(own), set(own.image_ids)
+    return any(one not in shown and one[0] in known for one in _shown(regions))
+
+
+def _shown(regions: Regions) -> set[tuple[object, ...]]:
+    """Return the image and the box of every region, and what it shows."""
+    contents = regions.contents or ("",) * len(regions)
+    return {
+        (name, word, *box) for name, word, box in zip(regions.image_ids, contents, regions.boxes.tolist(), strict=True)
+    }
 
 
 def training_labels(benchmark: Benchmark) -> Int64[np.ndarray, " n"]:
