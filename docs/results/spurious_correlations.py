@@ -8,11 +8,23 @@ Runs that are finished are not repeated, so a stopped call goes on.
 import dataclasses
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from results_page import fill, markdown
-from spurious_runs import POOLING, SEEDS, STANDARD, VALUES, Point, accuracies, build, records, search, train
+from spurious_runs import (
+    POOLING,
+    SEEDS,
+    STANDARD,
+    VALUES,
+    Point,
+    accuracies,
+    build,
+    records,
+    same_regions,
+    search,
+    train,
+)
 
 from vlm_data.controlled import load_setting
 from vlm_eval.comparing.changes import Change
@@ -37,19 +49,19 @@ ALWAYS: Mapping[str, Point] = {
     "upsampled": {"method.name": "upsampled", **FOUND},
     "VL-GDRO": {"method.name": "vl-gdro", **FOUND},
     "region-aware, mean, found, shared": {**AWARE, **MEAN, **FOUND, **SHARED},
+    "region-aware, sum, found, shared": {**AWARE, **SUM, **FOUND, **SHARED},
 }
 """Trained on every valid setting and seed."""
 SOME: Mapping[str, Point] = {
     "VL-ERM": {"method.name": "vl-erm", **FOUND},
     "Spurious-Aware": {"method.name": "spurious-aware", **FOUND},
     "region-uniform, found, shared": {"method.name": "region-uniform", **FOUND, **SHARED},
-    **{
-        f"region-aware, {reduction}, {regions}, {pooling}": {**AWARE, **by, **told, **head}
-        for reduction, by in (("mean", MEAN), ("sum", SUM))
-        for regions, told in (("found", FOUND), ("true", TRUE))
-        for pooling, head in (("shared", SHARED), ("separate", SEPARATE))
-        if f"region-aware, {reduction}, {regions}, {pooling}" not in ALWAYS
-    },
+    "region-aware, mean, true, shared": {**AWARE, **MEAN, **TRUE, **SHARED},
+    "region-aware, sum, true, shared": {**AWARE, **SUM, **TRUE, **SHARED},
+    "region-aware, mean, found, separate": {**AWARE, **MEAN, **FOUND, **SEPARATE},
+    "region-aware, sum, found, separate": {**AWARE, **SUM, **FOUND, **SEPARATE},
+    "region-aware, mean, true, separate": {**AWARE, **MEAN, **TRUE, **SEPARATE},
+    "region-aware, sum, true, separate": {**AWARE, **SUM, **TRUE, **SEPARATE},
 }
 """Trained on the first seed of the valid settings with this V."""
 SOME_V = 0.95
@@ -77,21 +89,29 @@ def mitigated(valid: Mapping[Path, Path], out: Path) -> dict[tuple[Path, str], P
     found: dict[tuple[Path, str], Path] = {}
     for seed in SEEDS:
         points: dict[str, Point] = {}
-        names: dict[str, tuple[Path, str]] = {}
+        names: dict[tuple[Path, str], str] = {}
         for setting, run in valid.items():
-            told = load_setting(setting)
-            if told.seed != seed:
-                continue
-            further = SOME if (told.seed, told.v) == (SEEDS[0], SOME_V) else {}
-            tables = {"found": run / "spurious" / "train-regions.parquet", "true": setting / "regions.parquet"}
-            for method, point in {**ALWAYS, **further}.items():
-                table = tables[point["data.regions"]]
-                if table.exists():
-                    name = f"{setting.name}-{''.join(c if c.isalnum() else '-' for c in method)}"
-                    points[name] = {**point, "data.name": f"spurious:{setting}", "data.regions": str(table)}
-                    names[name] = (setting, method)
-        found |= {names[name]: run for name, run in train(points, seed, out / "mitigated").items()}
+            if load_setting(setting).seed == seed:
+                for method, name, point in planned(setting, run):
+                    points[name] = point
+                    names[setting, method] = name
+        trained = train(points, seed, out / "mitigated")
+        found |= {key: trained[name] for key, name in names.items()}
     return found
+
+
+def planned(setting: Path, run: Path) -> Iterator[tuple[str, str, Point]]:
+    """Yield method, name of the run and its settings; one run for found and true regions where these are the same."""
+    told = load_setting(setting)
+    tables = {"found": run / "spurious" / "train-regions.parquet", "true": setting / "regions.parquet"}
+    alike = tables["found"].exists() and same_regions(tables["found"], tables["true"])
+    further = SOME if (told.seed, told.v) == (SEEDS[0], SOME_V) else {}
+    for method, point in {**ALWAYS, **further}.items():
+        source = "found" if alike else point["data.regions"]
+        if tables[source].exists():
+            words = method.replace(point["data.regions"], source)
+            name = f"{setting.name}-{''.join(c if c.isalnum() else '-' for c in words)}"
+            yield method, name, {**point, "data.name": f"spurious:{setting}", "data.regions": str(tables[source])}
 
 
 def judged(settings: Sequence[Path], out: Path) -> list[SettingRecord]:

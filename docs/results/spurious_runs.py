@@ -29,6 +29,7 @@ POOLING, SEARCHED = "masked", "crop"
 """How regions become vectors in training and where they are scored; and in the search, where place should not count."""
 STANDARD = "standard"
 COMMON = {
+    "data.augmentation": "none",
     "training.select": "last", "training.epochs": "5", "training.lr": "2e-3", "training.batch_size": "64",
     "evaluation.alphas": "[0.0,1.0]", "evaluation.alpha": "1.0", "evaluation.rationales": "none",
     "evaluation.report": "false",
@@ -78,6 +79,22 @@ def _search(run: Path) -> None:
         code = run_command(["spurious", "discover", f"run:{run}", "--pooling", SEARCHED, "--json"])
     if code:
         raise SystemExit(told.getvalue())
+
+
+def same_regions(found: Path, truth: Path) -> bool:
+    """Return whether a table of found regions flags just those of its images that hold the feature."""
+    own, true = Regions.load(found), Regions.load(truth)
+    true = true.select(true.rows_of(tuple(dict.fromkeys(own.image_ids))) >= 0)
+    flagged = [
+        {
+            (image, *box)
+            for image, box, flag in zip(one.image_ids, one.boxes.tolist(), one.spurious, strict=True)
+            if flag
+        }
+        for one in (own, true)
+        if one.spurious is not None
+    ]
+    return len(flagged) == 2 and flagged[0] == flagged[1]
 
 
 def records(standard: Mapping[Path, Path]) -> list[SettingRecord]:
