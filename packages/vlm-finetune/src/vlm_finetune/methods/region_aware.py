@@ -24,7 +24,7 @@ class Config:
         temperature: tau, divides all cosines in training; a constant.
         contrastive_weight: lambda, weight of the contrastive loss; the region part has 1 - lambda.
         reduction: of the region part: `sum` over the images of the batch, as printed, or their `mean`. The sum weighs
-            it by the batch size, which our trials do not recommend.
+            it by the batch size, so that it can drown the contrastive loss.
         label_terms: whether a label of the batch counts once in the denominator (`distinct`), or once for every image
             that has it (`per-sample`).
         pooling: how regions become features, see `vlm_models.region_pooling`.
