@@ -7,8 +7,8 @@ import click
 import rich_click
 
 from vlm_cli import options
-from vlm_cli.build_choice import BuildChoice, build_options
 from vlm_cli.console import Console
+from vlm_cli.spurious.build_choice import BuildChoice, build_options
 
 EPILOG = options.examples(
     "vlm spurious build --class nine --n 400 --val 100 --test 100 --out settings",

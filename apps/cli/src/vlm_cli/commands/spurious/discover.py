@@ -10,10 +10,10 @@ import rich_click
 from vlm_cli import options
 from vlm_cli.console import Console
 from vlm_cli.data_choice import DataChoice, data_choice_options
-from vlm_cli.discovering import SPLITS, default_folder, search
-from vlm_cli.discovery_choice import discovery_choice_options
-from vlm_cli.discovery_tables import show_found
-from vlm_cli.region_choice import RegionChoice, region_choice_options
+from vlm_cli.spurious.discovering import SPLITS, default_folder, search
+from vlm_cli.spurious.discovery_choice import discovery_choice_options
+from vlm_cli.spurious.discovery_tables import show_found
+from vlm_cli.spurious.region_choice import RegionChoice, region_choice_options
 
 if TYPE_CHECKING:
     from vlm_explain.discovery import DiscoveryOptions

@@ -7,7 +7,7 @@ import rich_click
 
 from vlm_cli import options
 from vlm_cli.console import Console
-from vlm_cli.validity_tables import show_judged
+from vlm_cli.spurious.validity_tables import show_judged
 
 EPILOG = options.examples(
     "vlm spurious validate runs/planted",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlm_cli.console import Console
-from vlm_cli.region_choice import RegionChoice
+from vlm_cli.spurious.region_choice import RegionChoice
 
 if TYPE_CHECKING:
     from vlm_data.benchmark import Benchmark

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from vlm_cli.console import Console
 
 if TYPE_CHECKING:
-    from vlm_cli.discovering import Found
+    from vlm_cli.spurious.discovering import Found
 
 _SHOWN = 5
 """Clusters whose gaps are shown; all are in discovery.json."""
