@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from specimens import FAMILIES
-from vlm_data.tables import Predictions
+from vlm_data import load_benchmark
+from vlm_data.tables import Predictions, Regions
 from vlm_eval import predict
 from vlm_finetune.finetuning import load_data
 from vlm_finetune.recipe import METHODS
 from vlm_finetune.run import open_run
+from vlm_finetune.training_regions import needs_regions
 from vlm_models import load_model
+from vlm_models.proposals import propose
 
 FILES = tuple(family for family in FAMILIES if family not in ("tiny", "file"))  # these two are tested all over
 LARGE = pytest.mark.slow
@@ -53,6 +56,15 @@ def test_evaluate_gives_a_row_per_set(vlm, photos, spec):
     assert rows and all(row["model"] == spec and 0 <= row["metrics"]["accuracy"] <= 1 for row in rows)
 
 
+def quarters(path="quarters.parquet"):
+    """Write the quarters of all training images, the first of each spurious, and return the flag that names them."""
+    train = load_benchmark("folder:photos").train
+    proposals = propose("grid:2x2", train)
+    ids = tuple(train.ids[row] for row in proposals.rows)
+    Regions(ids, proposals.boxes, spurious=np.arange(len(ids)) % 4 == 0).save(path)
+    return ("--regions", path)
+
+
 @pytest.mark.parametrize(("family", "method"), CASES)
 def test_fine_tune_save_and_load_again(vlm, photos, specimen, family, method):
     spec = specimen(family)
@@ -60,7 +72,8 @@ def test_fine_tune_save_and_load_again(vlm, photos, specimen, family, method):
         answer = vlm("finetune", "--model", spec, "--method", method, *QUICK)
         assert answer.code == 2 and "has no linear projections" in answer.paragraph
         return
-    answer = vlm("finetune", "--model", spec, "--method", method, *QUICK, "--out", "run", "--json")
+    regions = quarters() if needs_regions(method) else ()
+    answer = vlm("finetune", "--model", spec, "--method", method, *regions, *QUICK, "--out", "run", "--json")
     assert answer.code == 0, answer.err
     rows = {row["model"]: row["metrics"] for row in answer.document["rows"] if row["role"] == "id"}
     assert set(rows) == {"zero-shot", "fine-tuned", "interpolated"}

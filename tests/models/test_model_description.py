@@ -33,7 +33,8 @@ def test_a_saved_classifier_tells_what_it_was_made_for(tmp_path):
 
 def test_what_a_model_can_do_and_where_its_patches_are():
     facts = describe("tiny")
-    assert facts["capabilities"] == ["adapters", "image", "text", "text attention", "tokens", "vision attention"]
+    attention = ["region attention", "text", "text attention", "tokens", "vision attention"]
+    assert facts["capabilities"] == ["adapters", "image", *attention]
     assert facts["vision"] == {"grid": [4, 4], "prefix_tokens": 1, "width": 64, "layers": 4}
     assert facts["licence"] == "Apache-2.0" and facts["parameters"]["fusion"] == 0
     assert describe("tiny,std=0.1/0.2/0.3")["preprocessing"]["std"] == (0.1, 0.2, 0.3)
