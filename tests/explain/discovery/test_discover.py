@@ -118,6 +118,13 @@ def test_labels_that_are_no_class_are_refused(tied, label):
         discover(tied.regions, Predictions(tied.predictions.ids, labels, tied.predictions.logits), FEW)
 
 
+def test_regions_that_show_no_class_are_refused(tied):
+    labels = np.full(len(tied.regions), -1)
+    labels[3] = 6
+    with pytest.raises(CallError, match="regions tell the label 6; expected 0 to 5"):
+        discover(tied.regions.replace(labels=labels), tied.predictions, FEW)
+
+
 def test_one_region_per_image_is_told(tied):
     single = tied.regions.select(np.arange(0, len(tied.regions), 4))
     nothing = discover(single, tied.predictions, FEW)

@@ -110,12 +110,7 @@ def _rows(regions: Regions, predictions: Predictions, names: tuple[str, ...]) ->
     sizes = {"predictions": predictions.logits.shape[1], "regions": regions.logits.shape[1], "names": len(names)}
     if len(set(sizes.values())) > 1:
         raise CallError(f"the numbers of classes differ: {sizes}. Expected regions and predictions of one model.")
-    labels = predictions.labels[predictions.labelled]
-    if labels.min(initial=0) < 0 or labels.max(initial=0) >= len(names):
-        raise CallError(
-            f"the labels of the predictions go from {labels.min()} to {labels.max()}; expected 0 to {len(names) - 1}, "
-            "the columns of the logits, or -1 for none. Make the predictions again."
-        )
+    _check_labels(regions, predictions, len(names))
     broken = np.flatnonzero(~np.isfinite(predictions.logits).all(axis=1))
     if len(broken):
         raise CallError(
@@ -131,6 +126,22 @@ def _rows(regions: Regions, predictions: Predictions, names: tuple[str, ...]) ->
             "out."
         )
     return rows
+
+
+def _check_labels(regions: Regions, predictions: Predictions, classes: int) -> None:
+    """Raise unless every label is a column of the logits, or -1."""
+    labels = predictions.labels[predictions.labelled]
+    if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
+        raise CallError(
+            f"the labels of the predictions go from {labels.min()} to {labels.max()}; expected 0 to {classes - 1}, "
+            "the columns of the logits, or -1 for none. Make the predictions again."
+        )
+    shown = regions.labels if regions.labels is not None else labels
+    if shown.max(initial=0) >= classes:
+        raise CallError(
+            f"the regions tell the label {shown.max()}; expected 0 to {classes - 1}, the columns of their logits, or "
+            "-1 for none. Correct the table."
+        )
 
 
 def _clustering(
