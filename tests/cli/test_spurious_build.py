@@ -112,6 +112,7 @@ def test_a_broken_photograph_is_named_or_left_out_on_request(vlm, photos):
         (["--class", "ninth"], "unknown class 'ninth'. Did you mean 'nine'"),
         (["--class", "nine,nine"], "the class nine is given twice"),
         (["--n", "0"], "0 is not in the range"),
+        (["--n", "10000000000"], "10000000000 is not in the range"),
         (["--n", "5"], "train has 5 images; expected at least 20"),
         (["--feature", "rde rectangle"], "unknown colour 'rde'. Did you mean 'red'"),
         (["--feature", "red circle"], "unknown shape 'circle'"),

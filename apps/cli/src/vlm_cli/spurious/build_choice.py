@@ -19,6 +19,8 @@ COCO, PLANT = "coco", "plant:"
 _SIZES = {"n": 4000, "val": 1000, "test": 1000}
 _ALL = 2**31
 """More images than a benchmark has."""
+_COUNT = click.IntRange(1, 10_000_000)
+"""A typing error of some digits should not fill the memory."""
 _ONLY: dict[str, tuple[str, ...]] = {
     "canvas": ("",),
     "place": (PLANT,),
@@ -192,9 +194,9 @@ build_options = options.several(
         show_default=True,
         help="Of the choice of training images, one per setting, with commas between.",
     ),
-    click.option("--n", type=click.IntRange(min=1), help="Training images, at most.  [default: 4000; plant: all]"),
-    click.option("--val", type=click.IntRange(min=1), help="Validation images.  [default: 1000; plant: all]"),
-    click.option("--test", type=click.IntRange(min=1), help="Test images.  [default: 1000; plant: all]"),
+    click.option("--n", type=_COUNT, help="Training images, at most.  [default: 4000; plant: all]"),
+    click.option("--val", type=_COUNT, help="Validation images.  [default: 1000; plant: all]"),
+    click.option("--test", type=_COUNT, help="Test images.  [default: 1000; plant: all]"),
     click.option("--canvas", type=int, help="Side of a canvas in pixels.  [default: 32 of digits, 56 of the others]"),
     click.option("--place", help="plant: top-left, ..., bottom-right, centre or random.  [default: top-left]"),
     click.option("--size", type=float, help="plant: side, as a fraction of the shorter side.  [default: 0.25]"),
