@@ -9,6 +9,8 @@ from vlm_eval.plots.style import INK, PAPER, SERIES_COLOURS, SERIES_MARKERS, leg
 from vlm_eval.score_table import Score
 
 _WITH, _WITHOUT = "#d55e00", "#0072b2"
+_HALF_ROW = 26
+"""Letters of a name that has room beside another one below a panel."""
 Pair = tuple[float | None, float | None]
 
 
@@ -67,7 +69,7 @@ def draw_worst_against_overall(axes: Axes, methods: Mapping[str, tuple[Score, Sc
     axes.set(xlabel="overall accuracy", ylabel="worst-group accuracy", title=plain(title))
     percent_axis(axes, "x")
     percent_axis(axes, "y")
-    legend_below(axes, 2)
+    legend_below(axes, 2 if max(map(len, methods), default=0) <= _HALF_ROW else 1)
 
 
 def draw_precision(
