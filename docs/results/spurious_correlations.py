@@ -61,6 +61,8 @@ METHODS: Mapping[str, Point] = {
     "region-aware, sum, true, separate": {**AWARE, **SUM, **TRUE, **SEPARATE},
 }
 """Trained on every valid setting and seed."""
+PARTS = {"all": None, "P@10 > 0.6": 0.6, "P@10 > 0.8": 0.8}
+"""Parts of the runs, and the Precision@10 of discovery that they exceed."""
 ACCURACIES = {
     "image_overall": "images",
     "image_worst_group": "worst group",
@@ -116,10 +118,12 @@ def judged(settings: Sequence[Path], out: Path) -> list[SettingRecord]:
     place = {(f"{told.spurious_class}-v{told.v:g}", told.seed): one for one in settings for told in [load_setting(one)]}
     runs = {(place[key], STANDARD): standard[place[key]] for key in sorted(valid)}
     runs |= mitigated({place[key]: standard[place[key]] for key in sorted(valid)}, out)
-    scores = dict(zip(runs, accuracies((setting, run) for (setting, _), run in runs.items()), strict=True))
+    pairs = list(dict.fromkeys((setting, run) for (setting, _), run in runs.items()))  # found and true may be one run
+    scores = dict(zip(pairs, accuracies(pairs), strict=True))
     return [
         dataclasses.replace(
-            record, methods={name: found for (setting, name), found in scores.items() if setting == place[key]}
+            record,
+            methods={name: scores[setting, run] for (setting, name), run in runs.items() if setting == place[key]},
         )
         for key, record in known.items()
     ]
@@ -231,9 +235,6 @@ def main() -> None:
     write_discovery_figure(FILES, {"RaVL": discovery_summaries(tied, THRESHOLDS)})
     write_mitigation_figure(FILES, drawn(parts["P@10 > 0.6"]))
 
-
-PARTS = {"all": None, "P@10 > 0.6": 0.6, "P@10 > 0.8": 0.8}
-"""Parts of the runs, and the Precision@10 of discovery that they exceed."""
 
 if __name__ == "__main__":
     main()
